@@ -1,0 +1,1 @@
+//! Who is asking: access keys, signatures against replay, what they may do.

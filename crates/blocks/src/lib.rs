@@ -1,0 +1,1 @@
+//! The block service: instances, disks, snapshots, groups. Knows nothing of policies.

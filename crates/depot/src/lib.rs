@@ -1,0 +1,1 @@
+//! Snapshots in one bucket: write, read, diff, verify, collect garbage; and the mover.

@@ -1,0 +1,1 @@
+//! Bytes in the bucket: versioned encode and decode.

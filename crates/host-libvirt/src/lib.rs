@@ -1,0 +1,1 @@
+//! The libvirt host: the only crate that knows libvirt, its XML and its checkpoints.

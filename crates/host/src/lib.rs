@@ -1,0 +1,16 @@
+//! Seam to a hypervisor, in our nouns.
+//!
+//! [`Host`] is what the block service needs of a virtualization host and nothing more. XML, NBD
+//! sockets and domain names stay in the adaptors. `contract` is the one suite that the simulated
+//! host and the real one both pass.
+
+mod error;
+mod seam;
+mod identity;
+
+pub use error::HostError;
+pub use identity::{disk_id, instance_id};
+pub use seam::{
+    DiskExtent, DiskReader, DiskTarget, DiskWriter, Fate, Host, InstanceSpec, Mark, MarkDisk, Marked,
+    MarkedDisk, NewInstance, PreparedDisk, Stop, Tracking, Uuid,
+};

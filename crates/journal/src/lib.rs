@@ -1,0 +1,1 @@
+//! Durable workflows, decided: a log of step events and one pure next().

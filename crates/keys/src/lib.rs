@@ -1,0 +1,1 @@
+//! Key service: keys that wrap the depots' data keys.

@@ -1,0 +1,1 @@
+//! NBD client: newstyle, structured replies, meta contexts, many requests in flight.

@@ -1,0 +1,1 @@
+//! Pure decisions: what is due, which disks, how consistent, when a point expires.

@@ -1,0 +1,1 @@
+//! Root of trust under the key service: a file now, other sealers later.

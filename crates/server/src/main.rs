@@ -1,0 +1,3 @@
+//! hikae: the server and its command line.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The frozen outside: RPC framing, signatures, parameter encodings, envelopes, errors.

@@ -1,0 +1,1 @@
+//! Runs journaled workflows: record, act, record; retries, undo, recovery.
