@@ -1,1 +1,7 @@
-//! Key service: keys that wrap the depots' data keys.
+//! The key service: keys that wrap the depots' data keys.
+
+mod region;
+mod wrap;
+
+pub use region::RegionKeys;
+pub use wrap::{KeyError, KeyWrap, WrappedKey};
