@@ -1,3 +1,57 @@
-//! Everything a developer runs.
+//! Everything a developer runs: `cargo xtask demo`, `test`, `ci`, `tidy`, `deps`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::janitor::Janitor;
+
+mod guest;
+mod janitor;
+mod libvirtd;
+mod setup;
+mod sh;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  demo           two guests, two regions, a server; says what to try, ends with Ctrl-C
+  demo --once    plays the whole scenario and exits 0 only if every check held
+  test [-- …]    all tests with all their set-up; what follows goes to cargo test
+  ci             what CI runs: format, lints, tidy, test
+  tidy           the house rules
+  deps           which crate uses which
+  guest          boots a demo guest three times, pulling the plug in between
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["janitor"] => janitor::work(),
+        ["guest"] => cleanly(guest::try_out),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("{USAGE}"),
+    }
+}
+
+/// Runs with a janitor who cleans up before we return, whatever became of the work.
+fn cleanly(work: impl FnOnce(&Janitor) -> Result<()>) -> Result<()> {
+    let janitor = Janitor::hire()?;
+    let done = work(&janitor);
+    let cleaned = janitor.dismiss().context("clean up");
+    done.and(cleaned)
+}
