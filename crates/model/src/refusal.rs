@@ -8,11 +8,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 macro_rules! codes {
-    ($($code:ident = $text:literal,)*) => {
+    ($($(#[$doc:meta])* $code:ident = $text:literal,)*) => {
         /// The registry of stable codes. Append only.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Code {
-            $(#[serde(rename = $text)] $code,)*
+            $($(#[$doc])* #[serde(rename = $text)] $code,)*
         }
 
         impl Code {
@@ -95,6 +95,8 @@ codes! {
     IdempotentMismatch = "IdempotentParameterMismatch",
     NoStock = "OperationDenied.NoStock",
     NetworkNotFound = "InvalidVSwitchId.NotFound",
+    /// A rehearsal (`DryRun=true`) that found nothing wrong: ECS answers it as an error.
+    DryRun = "DryRunOperation",
 }
 
 impl fmt::Display for Code {
