@@ -7,10 +7,13 @@
 mod error;
 mod seam;
 mod identity;
+mod faults;
+pub mod sim;
 
 pub use error::HostError;
+pub use model::InstanceSpec;
 pub use identity::{disk_id, instance_id};
 pub use seam::{
-    DiskExtent, DiskReader, DiskTarget, DiskWriter, Fate, Host, InstanceSpec, Mark, MarkDisk, Marked,
+    DiskExtent, DiskReader, DiskTarget, DiskWriter, Fate, Host, Mark, MarkDisk, Marked,
     MarkedDisk, NewInstance, PreparedDisk, Stop, Tracking, Uuid,
 };

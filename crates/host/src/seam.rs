@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{ByteCount, DiskId, Extent, GroupId, HostId, Instance, InstanceId, TaskId};
+use model::{ByteCount, DiskId, Extent, GroupId, HostId, Instance, InstanceId, InstanceSpec, TaskId};
 use serde::{Deserialize, Serialize};
 
 use crate::HostError;
@@ -164,14 +164,6 @@ pub enum Stop {
     Gracefully,
     /// Cut its power.
     ByForce,
-}
-
-/// An instance's shape, enough to define it again. `text` belongs to the adaptor that wrote it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InstanceSpec {
-    /// Who can read `text`: `libvirt-domain-xml`, `simulated`.
-    pub dialect: String,
-    pub text: String,
 }
 
 /// Where a prepared disk will go.
