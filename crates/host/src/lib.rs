@@ -9,6 +9,7 @@ mod seam;
 mod identity;
 mod faults;
 pub mod sim;
+pub mod contract;
 
 pub use error::HostError;
 pub use model::InstanceSpec;

@@ -187,7 +187,8 @@ pub struct PreparedDisk {
 }
 
 impl PreparedDisk {
-    /// For adaptors' `prepare` only: `handle` is theirs to read.
+    /// For adaptors' `prepare`, and for whoever takes up again what was prepared before a restart.
+    /// `handle` is the adaptor's to read.
     pub fn new(task: TaskId, target: DiskTarget, handle: String) -> Self {
         Self { target, task, handle }
     }

@@ -15,12 +15,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use model::{ByteCount, DiskCapability, DiskId, Extent, GroupId, HostId, InstanceId, OsKind, RegionId, TaskId, ZoneId};
+use model::{
+    ByteCount, DiskCapability, DiskId, Extent, GroupId, HostId, InstanceId, OsKind, RegionId, ZoneId,
+};
 
 pub use self::guest::{SEQUENCE_OFFSET, sequence_in, sequences_agree};
 use self::world::World;
 pub use crate::faults::{Fault, Strike, Verb};
-use crate::HostError;
+use crate::{HostError, PreparedDisk};
 
 /// A simulated host. Clones are further handles to the same one, as a restarted process would open.
 #[derive(Clone)]
@@ -58,7 +60,7 @@ pub struct Leftovers {
     pub checkpoints: Vec<(InstanceId, GroupId)>,
     pub paused: Vec<InstanceId>,
     /// Disks prepared and neither used nor discarded.
-    pub prepared: Vec<TaskId>,
+    pub prepared: Vec<PreparedDisk>,
 }
 
 /// What was asked of the host so far.
@@ -82,7 +84,10 @@ impl SimHost {
     /// The instance's disks, in the order of its devices.
     pub fn disks(&self, instance: InstanceId) -> Vec<DiskId> {
         let world = self.world();
-        world.machine(instance).map(|found| found.drives.iter().map(|drive| drive.id).collect()).unwrap_or_default()
+        world
+            .machine(instance)
+            .map(|found| found.drives.iter().map(|drive| drive.id).collect())
+            .unwrap_or_default()
     }
 
     /// What a disk holds now.
@@ -145,6 +150,9 @@ impl SimHost {
 impl fmt::Debug for SimHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let world = self.world();
-        f.debug_struct("SimHost").field("id", &world.host()).field("instances", &world.machines.len()).finish()
+        f.debug_struct("SimHost")
+            .field("id", &world.host())
+            .field("instances", &world.machines.len())
+            .finish()
     }
 }

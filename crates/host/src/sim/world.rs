@@ -360,7 +360,7 @@ impl World {
                 .extend(machine.checkpoints.iter().map(|checkpoint| (machine.id, checkpoint.group)));
             left.paused.extend(machine.paused.then_some(machine.id));
         }
-        left.prepared = self.prepared.values().map(|prepared| prepared.disk.task()).collect();
+        left.prepared = self.prepared.values().map(|prepared| prepared.disk.clone()).collect();
         left
     }
 }
