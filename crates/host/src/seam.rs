@@ -58,22 +58,26 @@ pub trait Host: Send + Sync + Debug {
     async fn unmark(&self, instance: InstanceId, group: GroupId, fate: Fate) -> Result<(), HostError>;
 
     /// Makes an empty disk (it reads as zeroes), named by `task` so that asking again starts over.
+    /// One of that name already in use is never touched: another is made beside it, or the call fails.
     async fn prepare(&self, task: TaskId, target: &DiskTarget) -> Result<PreparedDisk, HostError>;
 
-    /// Opens a prepared disk for writing: the only thing anybody may write to.
+    /// Opens a prepared disk for writing: the only thing anybody may write to. A disk that is
+    /// discarded or already in use is refused.
     async fn writer(&self, disk: &PreparedDisk) -> Result<Arc<dyn DiskWriter>, HostError>;
 
     /// Removes a prepared disk that was not used. Already gone is fine; a disk in use is not touched.
     async fn discard(&self, task: TaskId, target: &DiskTarget) -> Result<(), HostError>;
 
     /// Puts prepared disks in the place of a stopped instance's own, each atomically, and drops the
-    /// checkpoints that no longer hold. Those already in place are fine.
+    /// checkpoints that no longer hold. The disks keep their ids. Those already in place are fine; one
+    /// that is neither in place nor prepared is an error, never a success.
     async fn swap_in(&self, instance: InstanceId, disks: &[PreparedDisk]) -> Result<(), HostError>;
 
     /// Defines a new instance from a spec: new UUID, name, MAC addresses, these disks.
     async fn define(&self, new: &NewInstance) -> Result<(), HostError>;
 
-    /// Removes an instance that `define` made, with its disks. Already gone is fine.
+    /// Removes an instance that `define` made for this task, with its disks. Already gone is fine; an
+    /// instance of that id which `define` did not make stays.
     async fn undefine(&self, new: &NewInstance) -> Result<(), HostError>;
 
     /// Attaches a prepared disk to an instance as a data disk.
