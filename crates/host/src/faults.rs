@@ -57,6 +57,8 @@ pub enum Fault {
     Unreachable,
     /// The call does all its work, then its answer is lost: the caller sees `Unreachable`.
     AfterEffect,
+    /// As `AfterEffect`, but a call about several disks stops after the first.
+    HalfEffect,
     /// Every open session on the host goes first, as when its daemon is restarted; then the call.
     LoseSessions,
     NoSpace,
@@ -65,10 +67,15 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The work is done, or begun, and the caller does not hear of it.
+    pub(crate) fn loses_answer(self) -> bool {
+        matches!(self, Self::AfterEffect | Self::HalfEffect)
+    }
+
     /// What the caller sees of a fault that stops the call before it began.
     pub(crate) fn refusal(self) -> Option<HostError> {
         match self {
-            Self::AfterEffect | Self::LoseSessions => None,
+            Self::AfterEffect | Self::HalfEffect | Self::LoseSessions => None,
             Self::Unreachable => Some(HostError::Unreachable("simulated outage".to_owned())),
             Self::NoSpace => Some(HostError::NoSpace("simulated full disk".to_owned())),
             Self::Busy => Some(HostError::Busy("simulated foreign block job".to_owned())),

@@ -173,3 +173,31 @@ async fn a_disk_of_many_tebibytes_is_told_in_a_few_extents() {
     assert_eq!(told.len(), 3, "{told:?}");
     reader.read(Extent { offset: 0, len: 64 << 40 }).await.unwrap_err();
 }
+
+/// The roll back of two disks, broken off between them, is taken up again.
+#[tokio::test]
+async fn a_swap_may_break_off_after_its_first_disk() {
+    let host = host(1);
+    let instance = pair(&host);
+    host.crash(instance).unwrap();
+    let mut prepared = Vec::new();
+    for disk in host.disks(instance) {
+        let target = DiskTarget::Replacing { instance, disk, size: ByteCount(4 * MIB) };
+        let disk = host.prepare(TaskId::from_bits(1), &target).await.unwrap();
+        let writer = host.writer(&disk).await.unwrap();
+        writer.write(0, Bytes::from_static(b"rolled back")).await.unwrap();
+        writer.finish().await.unwrap();
+        prepared.push(disk);
+    }
+    let first_bytes = || {
+        host.disks(instance)
+            .into_iter()
+            .map(|disk| host.peek(instance, disk, Extent { offset: 0, len: 1 }).unwrap()[0])
+            .collect::<Vec<_>>()
+    };
+    host.inject(Strike::at(Verb::SwapIn, Fault::HalfEffect));
+    assert!(matches!(host.swap_in(instance, &prepared).await, Err(HostError::Unreachable(_))));
+    assert_eq!(first_bytes(), [b'r', 0]);
+    host.swap_in(instance, &prepared).await.unwrap();
+    assert_eq!(first_bytes(), [b'r', b'r']);
+}

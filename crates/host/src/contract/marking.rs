@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future;
-use model::{DiskId, Extent, draw};
+use model::{DiskId, Extent, InstanceStatus, draw};
 
 use super::bench::{Bench, GRAIN, MIB, covers, ensure, read_all, refused, walk, walk_range};
 use super::{Fixture, FixtureKind, Outcome};
@@ -62,6 +62,11 @@ pub(super) async fn an_open_session_stands_still(fixture: &dyn Fixture) -> Outco
     let group = bench.group();
     let marked = bench.mark(group, None).await?;
     ensure!(marked.disks.len() == 2, "{} disks were marked of 2", marked.disks.len());
+    let shown = bench.host.find(bench.instance).await?;
+    ensure!(
+        !shown.paused && shown.status == InstanceStatus::Running,
+        "the mark left the instance standing still"
+    );
     bench.fill(0, MIB / 2, MIB, 0x33).await?;
     bench.fill(1, 0, 2 * MIB, 0).await?;
     for (place, before) in before.iter().enumerate() {

@@ -35,8 +35,9 @@ impl SimHost {
                 machine.lose_session();
             }
         }
+        world.halved = fault == Some(Fault::HalfEffect);
         let done = act(&mut world);
-        if fault == Some(Fault::AfterEffect) {
+        if fault.is_some_and(Fault::loses_answer) {
             return Err(HostError::Unreachable("simulated lost answer".to_owned()));
         }
         done

@@ -23,6 +23,8 @@ pub(super) struct World {
     pub(super) machines: BTreeMap<InstanceId, Machine>,
     prepared: BTreeMap<String, Prepared>,
     pub(super) faults: Faults,
+    /// The call under way stops after its first disk.
+    pub(super) halved: bool,
     pub(super) seen: Seen,
     /// Number of the last write to any disk.
     writes: u64,
@@ -61,6 +63,7 @@ impl World {
             machines: BTreeMap::new(),
             prepared: BTreeMap::new(),
             faults: Faults::default(),
+            halved: false,
             seen: Seen::default(),
             writes: 0,
             chance: ChaCha8Rng::from_seed(*hasher.finalize().as_bytes()),
@@ -253,6 +256,9 @@ impl World {
                 self.usable(prepared)?;
                 due.push((*disk, prepared));
             }
+        }
+        if self.halved {
+            due.truncate(1);
         }
         for (disk, prepared) in due {
             let image = self.take(prepared)?;

@@ -39,10 +39,11 @@ pub(crate) enum Flaw {
     UndefinesAnybody,
     LosesTheWriteAtZero,
     StopsOnce,
+    LeavesItPaused,
 }
 
 impl Flaw {
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::ReadsTheLiveDisk,
         Self::TearsTheMark,
         Self::ForgetsChanges,
@@ -66,6 +67,7 @@ impl Flaw {
         Self::UndefinesAnybody,
         Self::LosesTheWriteAtZero,
         Self::StopsOnce,
+        Self::LeavesItPaused,
     ];
 
     pub(crate) fn caught_by(self) -> &'static [&'static str] {
@@ -112,6 +114,7 @@ impl Flaw {
                 &["a_prepared_disk_comes_back_byte_for_byte", "a_disk_may_grow_when_swapped"]
             }
             Self::StopsOnce => &["starting_and_stopping_twice_is_fine"],
+            Self::LeavesItPaused => &["an_open_session_stands_still"],
         }
     }
 }
@@ -189,6 +192,9 @@ impl Host for Flawed {
             _ if self.is(Flaw::LeavesAMarkBehindWhenItFails) => HostError::Unsupported(String::new()),
             _ => error,
         })?;
+        if self.is(Flaw::LeavesItPaused) {
+            self.inner.pause(mark.instance, true)?;
+        }
         if self.is(Flaw::TrustsALostBitmap) {
             for (disk, asked) in marked.disks.iter_mut().zip(&mark.disks) {
                 disk.tracking = asked.since.map_or(disk.tracking.clone(), Tracking::Since);
