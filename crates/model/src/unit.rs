@@ -127,6 +127,7 @@ impl Progress {
         self.0
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "never more than 100")]
     pub const fn percent(self) -> u8 {
         (self.0 / 100) as u8
     }
