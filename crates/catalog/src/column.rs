@@ -47,6 +47,7 @@ columns! {
     Region = "region", Text;
     Released = "released", Int;
     Root = "root", Int;
+    Settled = "settled", Int;
     Source = "source", Text;
     Status = "status", Text;
 }

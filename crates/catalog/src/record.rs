@@ -121,6 +121,7 @@ record!(Group, "snapshot_groups", id: model::GroupId, |group| {
     Created: group.created,
     Instance: group.instance,
     Region: &group.region,
+    Settled: group.settled,
     Status: group.status,
 });
 record!(Task, "tasks", id: model::TaskId, |task| {

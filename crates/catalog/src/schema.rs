@@ -111,10 +111,11 @@ const STEPS: &[Step] = &[Step {
         "CREATE INDEX IF NOT EXISTS snapshots_status ON snapshots (status, created, key)",
         "CREATE TABLE IF NOT EXISTS snapshot_groups (key TEXT NOT NULL PRIMARY KEY, \
             body TEXT NOT NULL, created BIGINT NOT NULL, instance TEXT NOT NULL, \
-            region TEXT NOT NULL, status TEXT NOT NULL)",
+            region TEXT NOT NULL, settled BIGINT NOT NULL, status TEXT NOT NULL)",
         "CREATE INDEX IF NOT EXISTS snapshot_groups_created ON snapshot_groups (created, key)",
         "CREATE INDEX IF NOT EXISTS snapshot_groups_instance ON snapshot_groups (instance, created, key)",
         "CREATE INDEX IF NOT EXISTS snapshot_groups_region ON snapshot_groups (region, created, key)",
+        "CREATE INDEX IF NOT EXISTS snapshot_groups_settled ON snapshot_groups (settled, status)",
         "CREATE INDEX IF NOT EXISTS snapshot_groups_status ON snapshot_groups (status, created, key)",
         "CREATE TABLE IF NOT EXISTS tasks (key TEXT NOT NULL PRIMARY KEY, body TEXT NOT NULL, \
             created BIGINT NOT NULL, instance TEXT NOT NULL, region TEXT NOT NULL, status TEXT NOT NULL)",

@@ -31,6 +31,8 @@ pub enum Event {
     CancelAsked,
     /// What the step did is gone.
     Undone { step: usize },
+    /// It is over; recorded together with what its end means.
+    Rested,
 }
 
 /// What a workflow looks like to its journal.
@@ -124,6 +126,7 @@ impl Log {
             }
             Event::CancelAsked => self.cancel_asked = true,
             Event::Undone { step } => self.steps[step] = StepState::Undone,
+            Event::Rested => {}
         }
         Ok(())
     }
@@ -138,6 +141,7 @@ impl Log {
             Event::Failed { step, .. } => self.is_running(step) && step <= self.commit,
             Event::CancelAsked => !matches!(self.next(), Next::Rest(_)),
             Event::Undone { step } => self.next() == Next::Undo(step),
+            Event::Rested => matches!(self.next(), Next::Rest(_)),
         }
     }
 

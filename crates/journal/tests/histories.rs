@@ -71,6 +71,9 @@ fn walk(world: World, histories: &mut u64) {
         Next::Rest(outcome) => {
             *histories += 1;
             rest(&world, &outcome);
+            let mut rested = world;
+            rested.record(Event::Rested);
+            assert_eq!(rested.log.next(), Next::Rest(outcome), "a rest is for good");
         }
     }
 }
@@ -186,6 +189,7 @@ fn events_out_of_order_are_refused() {
         &[Event::Started { step: 1 }],
         &[Event::Started { step: 7 }],
         &[Event::Undone { step: 0 }],
+        &[Event::Rested],
         &[Event::Started { step: 0 }, Event::Started { step: 0 }],
         &[Event::Started { step: 0 }, Event::Undone { step: 0 }],
         &[Event::Started { step: 0 }, Event::Done { step: 0 }, Event::Failed { step: 0, refusal: refusal() }],

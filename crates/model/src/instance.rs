@@ -89,3 +89,11 @@ impl DiskCapability {
         }
     }
 }
+
+/// An instance's shape, enough to define it again. `text` belongs to the host adaptor that wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceSpec {
+    /// Who can read `text`: `libvirt-domain-xml`, `simulated`.
+    pub dialect: String,
+    pub text: String,
+}

@@ -19,7 +19,7 @@ pub use id::{
     AccessKeyId, BindingId, ChainId, DepotId, DiskId, GroupId, HostId, Id, IdError, InstanceId, JobId,
     KeyId, Kind, PointId, PolicyId, RegionId, RestoreId, RuleId, SnapshotId, TaskId, ZoneId, kinds,
 };
-pub use instance::{Disk, DiskCapability, DiskKind, Instance, InstanceStatus, OsKind};
+pub use instance::{Disk, DiskCapability, DiskKind, Instance, InstanceSpec, InstanceStatus, OsKind};
 pub use job::{BackupRequest, Job, JobStatus, Trigger};
 pub use point::{ConsistencyLevel, DiskPoint, Downgrade, Point, PointStatus};
 pub use policy::{

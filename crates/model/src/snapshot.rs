@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ByteCount, ConsistencyLevel, DiskId, DiskKind, GroupId, InstanceId, JobId, Progress, Refusal,
+    ByteCount, ConsistencyLevel, DiskId, DiskKind, GroupId, Instance, InstanceId, InstanceSpec, JobId, Progress, Refusal,
     RegionId, SnapshotId, TaskId, Timestamp,
 };
 
@@ -85,6 +85,14 @@ pub struct Group {
     pub completed: Option<Timestamp>,
     pub snapshots: Vec<SnapshotId>,
     pub failure: Option<Refusal>,
+    /// The instance as it was when the group was asked for.
+    pub source: Instance,
+    /// Enough to define it again; known once the disks are marked.
+    pub spec: Option<InstanceSpec>,
+    /// How long the host held the disks still, at most, in microseconds.
+    pub held_us: Option<u64>,
+    /// Its session on the host is closed for good.
+    pub settled: bool,
 }
 
 #[cfg(test)]

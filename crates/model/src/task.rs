@@ -16,7 +16,10 @@ pub struct Task {
     pub bytes_total: ByteCount,
     pub bytes_read: ByteCount,
     pub bytes_stored: ByteCount,
+    /// Why it failed; of a task that is done, what did not work all the same.
     pub failure: Option<Refusal>,
+    /// The host's names of the disks it prepared, in the order it was given them.
+    pub prepared: Vec<String>,
     pub created: Timestamp,
     pub updated: Timestamp,
 }
