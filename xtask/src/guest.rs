@@ -28,8 +28,8 @@ const BOOT_AT_MOST: Duration = Duration::from_secs(120);
 /// What all demo guests boot from.
 #[derive(Debug, Clone)]
 pub(crate) struct Image {
-    kernel: PathBuf,
-    initramfs: PathBuf,
+    pub(crate) kernel: PathBuf,
+    pub(crate) initramfs: PathBuf,
 }
 
 /// Kernel and initramfs, made from Debian's packages and our witness.

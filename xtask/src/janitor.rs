@@ -1,8 +1,8 @@
 //! Cleans up after xtask, however xtask ends.
 //!
-//! # Crash consistency  a process of its own reads what was started from a pipe. When the pipe closes (the end,
-//!   a panic, Ctrl-C, `kill -9`) it stops everything it was told of, last first. There is no second way to clean up.
-//! # Concurrency        one janitor a run; it is in a process group of its own, so Ctrl-C does not reach it.
+//! # Crash consistency  a process of its own reads from a pipe what was started. When the pipe closes (the
+//!   end, a panic, Ctrl-C, `kill -9`) it stops all it was told of, last first. There is no other way to clean up.
+//! # Concurrency        one janitor a run, in a process group of its own: Ctrl-C does not reach it.
 //! # Errors             what can't be stopped is said, and the next thing is stopped all the same.
 //! # Limits             a process gets five seconds to end before it is killed.
 
@@ -96,7 +96,8 @@ impl Janitor {
         Ok(janitor)
     }
 
-    /// Says what must not outlive this run. Say it before starting what has a name, and at once after the rest.
+    /// Says what must not outlive this run. Say it before starting what
+    /// has a name, and at once after starting what has none.
     pub(crate) fn must(&self, duty: &Duty) -> Result<()> {
         let mut hired = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let hired = hired.as_mut().context("cleaning up has begun")?;
@@ -107,15 +108,6 @@ impl Janitor {
     pub(crate) fn adopt(&self, child: &Child) -> Result<()> {
         let started = started(child.id()).with_context(|| format!("process {} ended at once", child.id()))?;
         self.must(&Duty::Process { pid: child.id(), started })
-    }
-
-    /// Takes care of a daemon that wrote its number into a file.
-    pub(crate) fn adopt_by_file(&self, pid_file: &Path) -> Result<()> {
-        let text =
-            std::fs::read_to_string(pid_file).with_context(|| format!("read {}", pid_file.display()))?;
-        let pid = text.trim().parse().with_context(|| format!("{} holds {text:?}", pid_file.display()))?;
-        let started = started(pid).with_context(|| format!("process {pid} ended at once"))?;
-        self.must(&Duty::Process { pid, started })
     }
 
     /// Has everything stopped, and waits for it. A second call finds nothing to do.

@@ -6,11 +6,14 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::janitor::Janitor;
 
+mod checks;
+mod demo;
 mod guest;
 mod janitor;
 mod libvirtd;
 mod setup;
 mod sh;
+mod tidy;
 
 const USAGE: &str = "\
 usage: cargo xtask <command>
@@ -39,6 +42,14 @@ fn run() -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["janitor"] => janitor::work(),
+        ["demo"] => cleanly(demo::interactive),
+        ["demo", "--once"] => cleanly(|janitor| demo::once(janitor, demo::Build::Release)),
+        ["test", rest @ ..] => {
+            cleanly(|janitor| checks::test(janitor, rest.strip_prefix(&["--"]).unwrap_or(rest)))
+        }
+        ["ci"] => cleanly(checks::ci),
+        ["tidy"] => tidy::run(),
+        ["deps"] => tidy::arrows::print(),
         ["guest"] => cleanly(guest::try_out),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

@@ -13,7 +13,7 @@ mod python;
 mod s3;
 
 pub(crate) use packages::unpack;
-pub(crate) use python::python;
+pub(crate) use python::{install as install_sdks, python};
 
 /// What the tests find in their environment.
 #[derive(Debug, Default)]
@@ -48,8 +48,8 @@ pub(crate) fn for_tests(janitor: &Janitor) -> Result<TestEnvironment> {
 
     let mut environment = TestEnvironment::default();
     let TestEnvironment(variables) = &mut environment;
-    variables.extend(timed("start PostgreSQL", || postgres::start(janitor))?);
-    variables.extend(timed("start the S3 server", || s3::start(janitor, &run))?);
+    variables.push(timed("start PostgreSQL", || postgres::start(janitor))?);
+    variables.push(timed("start the S3 server", || s3::start(janitor, &run))?);
     variables.push(("HIKAE_TEST_PYTHON", sh::text(&python())?.to_owned()));
     Ok(environment)
 }

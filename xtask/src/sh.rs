@@ -34,7 +34,7 @@ pub(crate) fn command(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command
     command
 }
 
-/// Runs it to its end and returns what it printed; its failure is an error that shows the tail of what it said.
+/// Runs it to its end and returns what it printed; its failure is an error with the tail of what it said.
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
     let output = output(command)?;
     if !output.status.success() {

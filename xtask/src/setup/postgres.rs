@@ -9,7 +9,7 @@ use crate::janitor::{Duty, Janitor};
 use crate::sh::{free_port, quiet, text};
 
 /// Starts it on a free port of loopback. Its data live where their owner can reach them, and go with it.
-pub(crate) fn start(janitor: &Janitor) -> Result<[(&'static str, String); 1]> {
+pub(crate) fn start(janitor: &Janitor) -> Result<(&'static str, String)> {
     let programs = programs()?;
     let home = std::env::temp_dir().join(format!("hikae-postgres-{}", std::process::id()));
     let (data, pg_ctl) = (home.join("data"), programs.join("pg_ctl"));
@@ -40,7 +40,7 @@ pub(crate) fn start(janitor: &Janitor) -> Result<[(&'static str, String); 1]> {
         let said = std::fs::read_to_string(&log).unwrap_or_default();
         anyhow::bail!("PostgreSQL did not start ({status})\n{said}");
     }
-    Ok([("HIKAE_TEST_POSTGRES", format!("postgres://postgres@127.0.0.1:{port}/postgres"))])
+    Ok(("HIKAE_TEST_POSTGRES", format!("postgres://postgres@127.0.0.1:{port}/postgres")))
 }
 
 fn as_postgres(program: &str) -> Command {

@@ -32,7 +32,7 @@ pub(crate) fn install() -> Result<()> {
 }
 
 /// Starts it over an empty directory with one bucket.
-pub(crate) fn start(janitor: &Janitor, parent: &Path) -> Result<Vec<(&'static str, String)>> {
+pub(crate) fn start(janitor: &Janitor, parent: &Path) -> Result<(&'static str, String)> {
     let home = super::scratch(janitor, parent, "s3")?;
     let (data, log) = (home.join("data"), home.join("log"));
     std::fs::create_dir_all(data.join(BUCKET)).context("make a bucket")?;
@@ -52,11 +52,12 @@ pub(crate) fn start(janitor: &Janitor, parent: &Path) -> Result<Vec<(&'static st
     wait_for("the S3 server answers", Duration::from_secs(20), || {
         Ok(std::net::TcpStream::connect(("127.0.0.1", port)).ok().map(drop))
     })?;
-    Ok(vec![
-        ("HIKAE_TEST_S3", format!("http://127.0.0.1:{port}")),
-        ("HIKAE_TEST_S3_BUCKET", BUCKET.to_owned()),
-        ("HIKAE_TEST_S3_KEY", key.to_owned()),
-        ("HIKAE_TEST_S3_SECRET", secret),
-        ("HIKAE_TEST_S3_REGION", "us-east-1".to_owned()),
-    ])
+    let told = serde_json::json!({
+        "endpoint": format!("http://127.0.0.1:{port}"),
+        "bucket": BUCKET,
+        "region": "us-east-1",
+        "access_key_id": key,
+        "secret": secret,
+    });
+    Ok(("HIKAE_TEST_S3", told.to_string()))
 }
