@@ -65,9 +65,8 @@ async fn serve(mut stream: TcpStream, answer: &[u8]) -> std::io::Result<()> {
 }
 
 fn status(line: &str, code: &str) -> String {
-    let body = format!(
-        "<?xml version=\"1.0\"?><Error><Code>{code}</Code><AWSAccessKeyId>{ACCESS_KEY_ID}</AWSAccessKeyId></Error>"
-    );
+    let who = format!("<AWSAccessKeyId>{ACCESS_KEY_ID}</AWSAccessKeyId>");
+    let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code>{who}</Error>");
     format!("HTTP/1.1 {line}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }
 
