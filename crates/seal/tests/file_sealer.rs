@@ -175,7 +175,7 @@ async fn one_flipped_bit_anywhere_is_refused() {
 #[tokio::test]
 async fn another_root_and_a_newer_version_are_told_apart() {
     let mut sealed = memory(7).seal(b"secret", "here").await.expect("seal");
-    let told = memory(8).open(&sealed, "here").await.err().expect("another root");
+    let told = memory(8).open(&sealed, "here").await.expect_err("another root");
     assert!(matches!(told, SealError::AnotherRoot { .. }), "{told}");
     assert!(!told.to_string().contains("0707"), "the root key is in {told}");
     sealed.0[0] = 2;
