@@ -1,0 +1,169 @@
+//! Backup jobs and restore jobs, in one shape.
+
+use model::ByteCount;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::answer::{items, number, text, time};
+use super::failure::Failure;
+use super::output::{self, Row};
+use super::{Session, client, instances, pairs, watch};
+use crate::args::BackupArgs;
+
+const PAGE: usize = 99;
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct JobRow {
+    pub(crate) id: String,
+    /// `backup`, or the restore's type on the wire.
+    pub(crate) kind: String,
+    pub(crate) status: String,
+    pub(crate) progress_percent: f64,
+    pub(crate) instance_id: String,
+    pub(crate) instance_name: String,
+    /// Of a clone: the instance it made.
+    pub(crate) target_instance_id: String,
+    pub(crate) point: String,
+    pub(crate) bytes_total: u64,
+    pub(crate) bytes_done: u64,
+    pub(crate) bytes_stored: u64,
+    pub(crate) created: Option<i64>,
+    pub(crate) started: Option<i64>,
+    pub(crate) completed: Option<i64>,
+    pub(crate) error: String,
+}
+
+impl Row for JobRow {
+    const HEADER: &'static [&'static str] =
+        &["ID", "KIND", "STATUS", "PROGRESS", "INSTANCE", "READ", "STORED", "CREATED", "ERROR"];
+
+    fn cells(&self) -> Vec<String> {
+        let named = if self.instance_name.is_empty() { &self.instance_id } else { &self.instance_name };
+        vec![
+            self.id.clone(),
+            self.kind.clone(),
+            self.status.clone(),
+            format!("{:.0}%", self.progress_percent),
+            output::dash(named),
+            ByteCount(self.bytes_done).to_string(),
+            ByteCount(self.bytes_stored).to_string(),
+            output::time(self.created),
+            output::dash(&self.error),
+        ]
+    }
+}
+
+impl JobRow {
+    pub(crate) fn is_over(&self) -> bool {
+        ["COMPLETE", "PARTIAL_COMPLETE", "FAILED", "CANCELED", "EXPIRED"].contains(&self.status.as_str())
+    }
+
+    pub(crate) fn backup(job: &Value) -> Self {
+        Self {
+            id: text(job, "JobId"),
+            kind: "backup".to_owned(),
+            instance_id: text(job, "InstanceId"),
+            instance_name: text(job, "InstanceName"),
+            target_instance_id: String::new(),
+            point: job.get("Detail").map(|detail| text(detail, "SnapshotId")).unwrap_or_default(),
+            bytes_stored: number(job, "ActualBytes"),
+            ..Self::common(job)
+        }
+    }
+
+    pub(crate) fn restore(restore: &Value) -> Self {
+        Self {
+            id: text(restore, "RestoreId"),
+            kind: text(restore, "RestoreType"),
+            instance_id: text(restore, "SourceInstanceId"),
+            instance_name: text(restore, "TargetInstanceName"),
+            target_instance_id: text(restore, "TargetInstanceId"),
+            point: text(restore, "SnapshotId"),
+            ..Self::common(restore)
+        }
+    }
+
+    fn common(job: &Value) -> Self {
+        Self {
+            id: String::new(),
+            kind: String::new(),
+            status: text(job, "Status"),
+            #[expect(clippy::cast_precision_loss, reason = "at most ten thousand")]
+            progress_percent: number(job, "Progress").min(10_000) as f64 / 100.0,
+            instance_id: String::new(),
+            instance_name: String::new(),
+            target_instance_id: String::new(),
+            point: String::new(),
+            bytes_total: number(job, "BytesTotal"),
+            bytes_done: number(job, "BytesDone"),
+            bytes_stored: 0,
+            created: time(job, "CreatedTime"),
+            started: time(job, "StartTime"),
+            completed: time(job, "CompleteTime"),
+            error: text(job, "ErrorMessage"),
+        }
+    }
+}
+
+pub(crate) async fn back_up(session: &Session, arguments: &BackupArgs) -> Result<(), Failure> {
+    let id = instances::find(session, &arguments.instance).await?;
+    let days = arguments.keep_days.to_string();
+    let mut params = pairs([
+        ("SourceType", "UDM_ECS"),
+        ("BackupType", "COMPLETE"),
+        ("InstanceId", &id),
+        ("Retention", &days),
+        ("Detail", &json!({"snapshotGroup": true}).to_string()),
+    ]);
+    if !arguments.name.is_empty() {
+        params.push(("JobName".to_owned(), arguments.name.clone()));
+    }
+    let answer = session.client.hbr("CreateBackupJob", params).await?;
+    watch::started(session, &text(&answer, "JobId"), arguments.wait).await
+}
+
+pub(crate) async fn list(
+    session: &Session,
+    instance: Option<&str>,
+    restores: bool,
+    limit: usize,
+) -> Result<(), Failure> {
+    let of = match instance {
+        Some(instance) => Some(instances::find(session, instance).await?),
+        None => None,
+    };
+    let mut rows: Vec<JobRow> = Vec::new();
+    let mut number = 1_usize;
+    while rows.len() < limit {
+        let mut params = pairs([("PageNumber", &number.to_string()), ("PageSize", &PAGE.to_string())]);
+        let page = if restores {
+            let answer = session.client.hbr("DescribeRestoreJobs2", params).await?;
+            items(&answer, &["RestoreJobs", "RestoreJob"]).iter().map(JobRow::restore).collect::<Vec<_>>()
+        } else {
+            params.push(("SourceType".to_owned(), "UDM_ECS".to_owned()));
+            if let Some(id) = &of {
+                params.extend(filter("InstanceId", id));
+            }
+            let answer = session.client.hbr("DescribeBackupJobs2", params).await?;
+            items(&answer, &["BackupJobs", "BackupJob"]).iter().map(JobRow::backup).collect()
+        };
+        let is_last = page.len() < PAGE;
+        rows.extend(page.into_iter().filter(|row| of.as_ref().is_none_or(|id| *id == row.instance_id)));
+        if is_last {
+            break;
+        }
+        number += 1;
+    }
+    rows.truncate(limit);
+    output::list(session.output, &rows)
+}
+
+pub(crate) async fn cancel(session: &Session, job: &str) -> Result<(), Failure> {
+    session.client.hbr("CancelBackupJob", pairs([("JobId", job)])).await?;
+    output::one(session.output, &json!({"id": job, "canceling": true}), &format!("{job} is asked to stop"))
+}
+
+/// One filter, as the API flattens it.
+pub(crate) fn filter(key: &str, value: &str) -> client::Pairs {
+    pairs([("Filters.1.Key", key), ("Filters.1.Values.1", value)])
+}
