@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Code, ConsistencyLevel, DiskId, DiskPoint, Downgrade, GroupId, InstanceId, JobId, Point, PointId,
-    PointStatus, Refusal, RegionId, Retention, Snapshot, SnapshotId, Timestamp, kinds,
+    Code, ConsistencyLevel, DiskId, DiskPoint, Downgrade, GroupId, InstanceId, JobId, JobStatus, Point,
+    PointId, PointStatus, Refusal, RegionId, Retention, Snapshot, SnapshotId, Timestamp, kinds,
 };
 use serde::Serialize;
 
@@ -201,6 +201,10 @@ impl PointView {
             native_snapshot_info: snapshot.map(NativeInfo::text),
             ..Self::of(point, disk.id, SourceType::UdmEcsDisk, &[disk])
         };
+        if point.status == PointStatus::Available {
+            // What the whole point lacks is other disks.
+            view.status = status_word(JobStatus::Complete);
+        }
         view.detail.system_disk = Some(disk.system);
         view.detail.disk_dev_name = Some(format!("/dev/{}", disk.device));
         if let Some(snapshot) = snapshot {
@@ -279,11 +283,11 @@ fn detail(point: &Point, disks: &[&DiskPoint]) -> PointDetail {
 
 fn point_status_word(point: &Point) -> &'static str {
     status_word(match point.status {
-        PointStatus::Available if point.partial => model::JobStatus::PartialComplete,
-        PointStatus::Available => model::JobStatus::Complete,
-        PointStatus::Creating => model::JobStatus::Running,
+        PointStatus::Available if point.partial => JobStatus::PartialComplete,
+        PointStatus::Available => JobStatus::Complete,
+        PointStatus::Creating => JobStatus::Running,
         PointStatus::Unusable | PointStatus::Failed | PointStatus::Deleting | PointStatus::Deleted => {
-            model::JobStatus::Failed
+            JobStatus::Failed
         }
     })
 }

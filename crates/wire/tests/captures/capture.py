@@ -131,7 +131,7 @@ def legacy(seen, package, label, calls):
         for name, value in params.items():
             setter = getattr(request, f"set_{name}", None) or getattr(request, f"set_{name}s", None)
             if setter:
-                document = isinstance(value, dict) or name == "SnapshotIds"
+                document = isinstance(value, dict) or (name == "SnapshotIds" and isinstance(value, list))
                 setter(json.dumps(value) if document else value)
         client.do_action_with_exception(request)
         save(f"{label}.{action}", seen)
