@@ -64,7 +64,11 @@ pub const fn status(code: Code) -> u16 {
         Code::RequestTooLarge => 413,
         Code::Throttled => 429,
         Code::HostFailed | Code::Internal => 500,
-        Code::HostUnavailable | Code::DepotUnavailable | Code::KeyUnavailable | Code::ServiceUnavailable => 503,
+        Code::HostUnavailable
+        // Each of these may be back before the client has tried again.
+        | Code::DepotUnavailable
+        | Code::KeyUnavailable
+        | Code::ServiceUnavailable => 503,
     }
 }
 
