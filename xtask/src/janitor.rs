@@ -1,7 +1,7 @@
 //! Cleans up after xtask, however xtask ends.
 //!
 //! # Crash consistency  a process of its own reads from a pipe what was started. When the pipe closes (the
-//!   end, a panic, Ctrl-C, `kill -9`) it stops all it was told of, last first. There is no other way to clean up.
+//!   end, a panic, Ctrl-C, `kill -9`) it stops all it was told of, last first. There is no second way.
 //! # Concurrency        one janitor a run, in a process group of its own: Ctrl-C does not reach it.
 //! # Errors             what can't be stopped is said, and the next thing is stopped all the same.
 //! # Limits             a process gets five seconds to end before it is killed.

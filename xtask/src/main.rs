@@ -22,6 +22,7 @@ usage: cargo xtask <command>
   demo --once    plays the whole scenario and exits 0 only if every check held
   test [-- …]    all tests with all their set-up; what follows goes to cargo test
   ci             what CI runs: format, lints, tidy, test
+  setup          installs what tests and demo need, and starts nothing
   tidy           the house rules
   deps           which crate uses which
   guest          boots a demo guest three times, pulling the plug in between
@@ -47,6 +48,7 @@ fn run() -> Result<()> {
         ["test", rest @ ..] => {
             cleanly(|janitor| checks::test(janitor, rest.strip_prefix(&["--"]).unwrap_or(rest)))
         }
+        ["setup"] => setup::install(),
         ["ci"] => cleanly(checks::ci),
         ["tidy"] => tidy::run(),
         ["deps"] => tidy::arrows::print(),

@@ -13,7 +13,7 @@ mod python;
 mod s3;
 
 pub(crate) use packages::unpack;
-pub(crate) use python::{install as install_sdks, python};
+pub(crate) use python::{install_sdks, python};
 
 /// What the tests find in their environment.
 #[derive(Debug, Default)]
@@ -37,12 +37,17 @@ pub(crate) fn hypervisor() -> Result<()> {
     })
 }
 
-/// Everything the tests need, started where it must run.
-pub(crate) fn for_tests(janitor: &Janitor) -> Result<TestEnvironment> {
+/// Installs everything that tests and demo need, and starts nothing.
+pub(crate) fn install() -> Result<()> {
     hypervisor()?;
     timed("packages for tests", || packages::install(&["nbdkit", "libnbd-bin", "postgresql"]))?;
-    timed("official SDKs", python::install)?;
-    timed("S3 server", s3::install)?;
+    timed("official SDKs", install_sdks)?;
+    timed("S3 server", s3::install)
+}
+
+/// Everything the tests need, started where it must run.
+pub(crate) fn for_tests(janitor: &Janitor) -> Result<TestEnvironment> {
+    install()?;
     let run = sh::target().join("test-run");
     std::fs::create_dir_all(&run).context("make a directory for the servers")?;
 

@@ -1,40 +1,63 @@
-//! The official SDKs, unmodified, in a virtual environment of their own.
+//! Python programs from PyPI, pinned, each set in a virtual environment of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
 use crate::sh::{self, command, quiet, text};
 
-/// What the client tests were written against; a newer SDK is a change to review.
-const PINNED: &[&str] = &[
-    "alibabacloud_hbr20170908==2.7.1",
-    "alibabacloud_ecs20140526==7.11.8",
-    "aliyun-python-sdk-core==2.16.1",
-    "aliyun-python-sdk-hbr==1.2.10",
-    "aliyun-python-sdk-ecs==4.24.83",
-];
+/// The official SDKs, unmodified. A newer one than the client tests were written against is a change to review.
+const SDKS: Venv = Venv {
+    name: "venv",
+    pins: &[
+        "alibabacloud_hbr20170908==2.7.1",
+        "alibabacloud_ecs20140526==7.11.8",
+        "aliyun-python-sdk-core==2.16.1",
+        "aliyun-python-sdk-hbr==1.2.10",
+        "aliyun-python-sdk-ecs==4.24.83",
+    ],
+};
 
-fn home() -> PathBuf {
-    sh::target().join("venv")
+/// Installs the official SDKs.
+pub(crate) fn install_sdks() -> Result<()> {
+    SDKS.install()
 }
 
-/// The interpreter that sees the SDKs.
+/// The interpreter that sees the official SDKs.
 pub(crate) fn python() -> PathBuf {
-    home().join("bin/python")
+    SDKS.python()
 }
 
-pub(crate) fn install() -> Result<()> {
-    let marker = home().join("hikae-pins");
-    let pins = PINNED.join("\n");
-    if python().exists() && std::fs::read_to_string(&marker).is_ok_and(|there| there == pins) {
-        return Ok(());
+/// One virtual environment under the target directory.
+#[derive(Debug)]
+pub(crate) struct Venv {
+    pub(crate) name: &'static str,
+    pub(crate) pins: &'static [&'static str],
+}
+
+impl Venv {
+    fn home(&self) -> PathBuf {
+        sh::target().join(self.name)
     }
-    sh::say("installing the official SDKs into a virtual environment");
-    // Debian's own Python: another one first on the path may lack venv or be of any version.
-    let python3 = if PathBuf::from("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" };
-    quiet(&mut command(python3, &["-m", "venv", "--clear", text(&home())?])).context("make a venv")?;
-    let mut install = command(python(), &["-m", "pip", "install", "--quiet", "--no-input"]);
-    quiet(install.arg("--disable-pip-version-check").args(PINNED)).context("install the SDKs from PyPI")?;
-    std::fs::write(marker, pins).context("note what was installed")
+
+    pub(crate) fn python(&self) -> PathBuf {
+        self.home().join("bin/python")
+    }
+
+    /// Made anew when it is not there or holds other versions.
+    pub(crate) fn install(&self) -> Result<()> {
+        let (marker, pins) = (self.home().join("hikae-pins"), self.pins.join("\n"));
+        if self.python().exists() && std::fs::read_to_string(&marker).is_ok_and(|there| there == pins) {
+            return Ok(());
+        }
+        sh::say(format!("installing {} from PyPI", self.pins.join(" ")));
+        // Debian's own Python: another one first on the path may lack venv or be of any version.
+        let debian = "/usr/bin/python3";
+        let python3 = if Path::new(debian).exists() { debian } else { "python3" };
+        quiet(&mut command(python3, &["-m", "venv", "--clear", text(&self.home())?]))
+            .context("make a venv")?;
+        let mut install = command(self.python(), &["-m", "pip", "install", "--quiet", "--no-input"]);
+        quiet(install.arg("--disable-pip-version-check").args(self.pins)).context("install from PyPI")?;
+        std::fs::write(marker, pins).context("note what was installed")
+    }
 }

@@ -28,7 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("depot", &["format", "host", "keys", "model", "seal", "store"]),
     // services; `backup` reaches data only through `blocks`
     ("access", &["catalog", "model", "seal", "wire"]),
-    ("blocks", &["catalog", "depot", "host", "journal", "keys", "model", "workflow"]),
+    ("blocks", &["catalog", "depot", "format", "host", "journal", "keys", "model", "workflow"]),
     ("backup", &["blocks", "catalog", "journal", "model", "policy", "workflow"]),
     // edge
     (

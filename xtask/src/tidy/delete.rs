@@ -3,33 +3,38 @@
 use super::Finding;
 use super::source::Source;
 
-/// Crates that can reach a store at all. The store's own wrappers pass the call on and are not callers.
-const WATCHED: &[&str] = &["depot", "blocks", "backup", "keys", "server", "sim"];
+/// The wrappers there pass a deletion on, which is not deleting.
+const HOME: &str = "store";
 
-/// How a call of `Store::delete` looks.
-const CALLS: &[&str] = &[".delete(", "Store::delete("];
+/// What there is once each: condemning a key, and handing the condemned to a store.
+const ONCE: &[(&str, &str)] = &[
+    ("Doomed::condemn(", "a key is condemned in one place, out of a validated decision"),
+    ("store.delete(", "a store's delete has one caller in the workspace"),
+    ("Store::delete(", "a store's delete has one caller in the workspace, and it is no path"),
+];
 
 pub(crate) fn check(files: &[Source]) -> Vec<Finding> {
-    let mut places = Vec::new();
-    for file in files.iter().filter(|file| WATCHED.contains(&file.home.as_str())) {
-        for call in CALLS {
-            for (at, _) in file.code.match_indices(call) {
-                places.push(format!("{}:{}", file.path, file.line_of(at)));
-            }
+    let mut findings = Vec::new();
+    for (call, rule) in ONCE {
+        let places = places(files, call);
+        if let [first, _, ..] = places.as_slice() {
+            findings.push(Finding::new(first.clone(), format!("{rule}; here: {}", places.join(", "))));
         }
     }
-    if let [_] = places.as_slice() {
-        return Vec::new();
+    let depot_exists = files.iter().any(|file| file.home == "depot" && file.product_lines > 10);
+    if depot_exists && places(files, "Doomed::condemn(").is_empty() {
+        findings.push(Finding::new("crates/depot", "nobody deletes objects: garbage is never collected"));
     }
-    if places.is_empty() {
-        let depot_exists = files.iter().any(|file| file.home == "depot" && file.product_lines > 10);
-        let gone = Finding::new("crates/depot", "nobody deletes objects: garbage is never collected");
-        return if depot_exists { vec![gone] } else { Vec::new() };
+    findings
+}
+
+fn places(files: &[Source], call: &str) -> Vec<String> {
+    let mut places = Vec::new();
+    for file in files.iter().filter(|file| file.home != HOME && file.home != "xtask") {
+        let found = file.code.match_indices(call);
+        places.extend(found.map(|(at, _)| format!("{}:{}", file.path, file.line_of(at))));
     }
-    let all = places.join(", ");
-    let what =
-        format!("a store's delete has one caller in the workspace, with a validated decision; here: {all}");
-    vec![Finding::new(places[0].clone(), what)]
+    places
 }
 
 #[cfg(test)]
@@ -40,15 +45,19 @@ mod tests {
         Source::new(path, text.to_owned())
     }
 
+    fn collector() -> Source {
+        file("crates/depot/src/gc.rs", "fn f() { store.delete(&Doomed::condemn(key)); }")
+    }
+
     #[test]
     fn one_caller_and_no_more() {
-        let caller = || file("crates/depot/src/gc.rs", "fn f() { store.delete(doomed); }");
-        let wrapper = file("crates/store/src/counting.rs", "fn f() { self.inner.delete(doomed); }");
-        let test = file("crates/depot/tests/gc.rs", "fn f() { store.delete(doomed); }");
-        assert!(check(&[caller(), wrapper, test]).is_empty());
-
-        let second = file("crates/blocks/src/lib.rs", "fn f() { store.delete(doomed); }");
-        assert_eq!(check(&[caller(), second]).len(), 1);
+        let wrapper = file("crates/store/src/counting.rs", "fn f() { self.store.delete(doomed); }");
+        let test = file("crates/depot/tests/gc.rs", "fn f() { store.delete(&Doomed::condemn(key)); }");
+        assert!(check(&[collector(), wrapper, test]).is_empty());
+        for second in ["store.delete(doomed);", "self.store.delete(doomed);", "Doomed::condemn(key);"] {
+            let second = file("crates/blocks/src/lib.rs", &format!("fn f() {{ {second} }}"));
+            assert_eq!(check(&[collector(), second]).len(), 1);
+        }
     }
 
     #[test]
