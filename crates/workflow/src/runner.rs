@@ -302,13 +302,17 @@ impl Run<'_> {
     async fn undo(&mut self, step: usize) -> Result<Advance, RunnerError> {
         self.maybe_crash(step, true, Moment::BeforeEffect)?;
         let context = Context { interrupted: CancellationToken::new() };
-        let result =
-            self.guarded(async { self.workflow.undo(step, &context).await.map(|()| Flow::Done) }).await;
+        let result = self.guarded(self.workflow.undo(step, &context)).await;
         self.maybe_crash(step, true, Moment::AfterEffect)?;
-        if let Err(error) = result {
-            let attempts = self.count_attempt();
-            warn!(workflow = %self.row.id, step = self.workflow.steps()[step], attempts, %error, "undo will be tried again");
-            return Ok(Advance::Again { attempts });
+        match result {
+            Ok(Flow::Done) => {}
+            Ok(Flow::Waiting) => return Ok(Advance::Waiting),
+            Err(error) => {
+                let attempts = self.count_attempt();
+                let step = self.workflow.steps()[step];
+                warn!(workflow = %self.row.id, step, attempts, %error, "undo will be tried again");
+                return Ok(Advance::Again { attempts });
+            }
         }
         self.record(Event::Undone { step }).await?;
         self.set_attempts(0);

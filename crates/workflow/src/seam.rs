@@ -22,7 +22,8 @@ pub trait Workflow: Send + Sync {
 
     async fn run(&self, step: usize, context: &Context) -> Result<Flow, StepError>;
 
-    async fn undo(&self, step: usize, context: &Context) -> Result<(), StepError>;
+    /// [`Flow::Waiting`] when what has to go is still going.
+    async fn undo(&self, step: usize, context: &Context) -> Result<Flow, StepError>;
 
     /// The records that say how it ended, written together with its end.
     async fn rest(&self, outcome: &Outcome) -> Result<Batch, StepError>;

@@ -1,0 +1,102 @@
+//! Bindings: policies put on instances and taken off again.
+
+use catalog::{Batch, CatalogError, Column, Query, Record};
+use model::{Binding, BindingOptions, Code, InstanceId, PolicyId, Refusal, RegionId};
+
+use crate::Backup;
+
+/// As many as the wizard takes in one go (semantics.md §10).
+const INSTANCES_MAX: usize = 99;
+
+/// One instance to be bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewBinding {
+    pub instance: InstanceId,
+    pub description: String,
+    pub disabled: bool,
+    pub options: BindingOptions,
+}
+
+impl Backup {
+    /// Binds all of them, or none.
+    pub async fn create_bindings(&self, policy: PolicyId, new: Vec<NewBinding>) -> Result<(), Refusal> {
+        let policy = self.policy(policy).await?;
+        check_count(new.len())?;
+        ::policy::rules::bindable(&policy)?;
+        let now = self.shared.clock.now();
+        let mut batch = Batch::new();
+        for new in new {
+            let instance = self.shared.blocks.instance(new.instance).await?;
+            ::policy::selection::admit(&instance, &new.options)?;
+            let description = if new.description.is_empty() {
+                format!("{}-{}", policy.id, instance.id)
+            } else {
+                new.description
+            };
+            batch = batch.insert(&Binding {
+                id: self.shared.draw(),
+                region: instance.region,
+                policy: policy.id,
+                instance: instance.id,
+                description,
+                disabled: new.disabled,
+                options: new.options,
+                created: now,
+                updated: now,
+            });
+        }
+        match self.shared.catalog.write(batch).await {
+            Ok(()) => Ok(()),
+            Err(CatalogError::Exists { table, key }) if table == <Binding as Record>::TABLE.name => {
+                Err(Refusal::new(
+                    Code::PolicyBound,
+                    format!(
+                        "an instance of this call has a policy already (binding {key}); nothing was bound"
+                    ),
+                )
+                .remedy("An instance has one policy: remove its binding first."))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The bindings of a region, oldest first.
+    pub async fn bindings(&self, region: &RegionId) -> Result<Vec<Binding>, Refusal> {
+        let query = Query::all().eq(Column::Region, region).oldest_first();
+        Ok(self.shared.catalog.list(&query).await?)
+    }
+
+    /// Takes a policy off instances; their points are kept (semantics.md §6.7).
+    pub async fn delete_bindings(&self, policy: PolicyId, instances: &[InstanceId]) -> Result<(), Refusal> {
+        let policy = self.policy(policy).await?;
+        let mut batch = Batch::new();
+        for instance in instances {
+            let binding = self.binding_of(*instance).await?.filter(|binding| binding.policy == policy.id);
+            let Some(binding) = binding else {
+                return Err(Refusal::new(
+                    Code::BindingNotFound,
+                    format!("policy {} is not bound to instance {instance}; nothing was removed", policy.id),
+                )
+                .remedy("List the bindings of the policy."));
+            };
+            batch = batch.delete::<Binding>(&binding.id);
+        }
+        Ok(self.shared.catalog.write(batch).await?)
+    }
+
+    pub(crate) async fn binding_of(&self, instance: InstanceId) -> Result<Option<Binding>, Refusal> {
+        let query = Query::all().eq(Column::Instance, instance).limit(1);
+        Ok(self.shared.catalog.list::<Binding>(&query).await?.pop())
+    }
+}
+
+fn check_count(count: usize) -> Result<(), Refusal> {
+    if (1..=INSTANCES_MAX).contains(&count) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Code::InvalidParameter,
+        format!("PolicyBindingList names {count} instances; 1 to {INSTANCES_MAX} are allowed"),
+    )
+    .remedy("Split it into several calls."))
+}

@@ -1,0 +1,111 @@
+//! Deletes a group: its manifest, its checkpoint, its records.
+//!
+//! | step       | touches | does                                                        | undo            |
+//! |------------|---------|-------------------------------------------------------------|-----------------|
+//! | Await      | catalog | waits until whoever makes the group has come to rest        | –               |
+//! | **Remove** | depot   | deletes the manifest: **commit point**                      | – (never happened) |
+//! | Unmark     | host    | drops its checkpoint, which can be nobody's base any more    | not undone      |
+//! | (rest)     | catalog | the records of the group and its snapshots go                | –               |
+//!
+//! What the group alone referenced becomes garbage, and the depot's collection takes it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use catalog::{Batch, Column, Query};
+use host::{Fate, HostError};
+use journal::Outcome;
+use model::{Group, GroupId, InstanceId, RegionId, Snapshot, Task, TaskId};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+use workflow::{Context, Flow, StepError, Workflow};
+
+use super::{depot_error, end_task};
+use crate::service::Shared;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct DeleteGroupParams {
+    pub(crate) task: TaskId,
+    pub(crate) group: GroupId,
+    /// The task that made, or still makes, the group.
+    pub(crate) made_by: TaskId,
+    pub(crate) region: RegionId,
+    pub(crate) instance: InstanceId,
+}
+
+pub(crate) struct DeleteGroup {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) params: DeleteGroupParams,
+}
+
+const STEPS: &[&str] = &["Await", "Remove", "Unmark"];
+const AWAIT: usize = 0;
+const REMOVE: usize = 1;
+const UNMARK: usize = 2;
+
+#[async_trait]
+impl Workflow for DeleteGroup {
+    fn steps(&self) -> &'static [&'static str] {
+        STEPS
+    }
+
+    fn commit(&self) -> usize {
+        REMOVE
+    }
+
+    async fn run(&self, step: usize, _: &Context) -> Result<Flow, StepError> {
+        match step {
+            AWAIT => self.await_maker().await,
+            REMOVE => {
+                let depot = &self.shared.region(&self.params.region)?.depot;
+                depot.delete_group(self.params.group).await.map_err(depot_error)?;
+                Ok(Flow::Done)
+            }
+            UNMARK => {
+                self.unmark().await;
+                Ok(Flow::Done)
+            }
+            other => unreachable!("delete_group has no step {other}"),
+        }
+    }
+
+    async fn undo(&self, _: usize, _: &Context) -> Result<Flow, StepError> {
+        Ok(Flow::Done)
+    }
+
+    async fn rest(&self, outcome: &Outcome) -> Result<Batch, StepError> {
+        let end = end_task(&self.shared, self.params.task, None, outcome);
+        if *outcome != Outcome::Completed {
+            return Ok(end);
+        }
+        let query = Query::all().eq(Column::Group, self.params.group);
+        let snapshots: Vec<Snapshot> = self.shared.catalog.list(&query).await?;
+        let mut batch = Batch::new().delete::<Group>(&self.params.group);
+        for snapshot in snapshots {
+            batch = batch.delete::<Snapshot>(&snapshot.id);
+        }
+        Ok(batch.then(end))
+    }
+}
+
+impl DeleteGroup {
+    async fn await_maker(&self) -> Result<Flow, StepError> {
+        let maker = self.shared.catalog.get::<Task>(&self.params.made_by).await?;
+        Ok(match maker {
+            Some(task) if !task.status.is_final() => Flow::Waiting,
+            Some(_) | None => Flow::Done,
+        })
+    }
+
+    /// A checkpoint that stays behind costs the host a little and misleads nobody: a group without
+    /// a manifest is never taken as a base. So this does not insist.
+    async fn unmark(&self) {
+        let Ok(region) = self.shared.region(&self.params.region) else { return };
+        for host in &region.hosts {
+            match host.unmark(self.params.instance, self.params.group, Fate::Drop).await {
+                Ok(()) | Err(HostError::NoInstance) => {}
+                Err(error) => warn!(group = %self.params.group, %error, "checkpoint not dropped"),
+            }
+        }
+    }
+}
