@@ -184,6 +184,9 @@ fn end(pid: u32, start: u64) -> Result<()> {
 }
 
 fn remove_domain(uri: &str, name: &str) -> Result<()> {
+    if !succeeds(&mut command("virsh", &["-q", "-c", uri, "version"])) {
+        return end_orphan(name);
+    }
     let known = || succeeds(&mut command("virsh", &["-q", "-c", uri, "dominfo", name]));
     if !known() {
         return Ok(());
@@ -196,7 +199,21 @@ fn remove_domain(uri: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Without libvirt a guest of ours runs on with nobody to end it.
+fn end_orphan(name: &str) -> Result<()> {
+    let Ok(pid) = std::fs::read_to_string(format!("/run/libvirt/qemu/{name}.pid")) else { return Ok(()) };
+    let pid = pid.trim().parse().with_context(|| format!("{name} has no process number"))?;
+    match started(pid) {
+        Some(start) => end(pid, start),
+        None => Ok(()),
+    }
+}
+
 fn remove_domains(uri: &str, prefix: &str) -> Result<()> {
+    if !succeeds(&mut command("virsh", &["-q", "-c", uri, "version"])) {
+        // Those we know by name have duties of their own.
+        return Ok(());
+    }
     let names = capture(&mut command("virsh", &["-q", "-c", uri, "list", "--all", "--name"]))?;
     for name in names.lines().filter(|name| name.starts_with(prefix)) {
         remove_domain(uri, name)?;

@@ -1,5 +1,6 @@
 //! The local libvirt: the machine's own where one answers, else one of ours for as long as this run lasts.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub(crate) fn ensure(janitor: &Janitor, run: &Path) -> Result<()> {
     let mut daemon = command("libvirtd", &["--config", text(&config)?]);
     let pid_file = home.join("pid");
     daemon.args(["--pid-file", text(&pid_file)?]).stdout(Stdio::null()).stderr(Stdio::null());
+    // Ctrl-C must not end it before its guests: it is the one who can end them.
+    daemon.process_group(0);
     let mut child = daemon.spawn().context("start libvirtd")?;
     janitor.adopt(&child)?;
     wait_for("libvirtd answers", Duration::from_secs(30), || {

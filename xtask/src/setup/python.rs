@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::sh::{self, command, quiet, text};
 
-/// The official SDKs, unmodified. A newer one than the client tests were written against is a change to review.
+/// The official SDKs, unmodified, as the client tests were written against them.
 const SDKS: Venv = Venv {
     name: "venv",
     pins: &[
