@@ -1,0 +1,142 @@
+//! `qemu-nbd` processes that serve an image of a stopped instance, or one being written.
+//!
+//! A server ends by itself when its last client leaves. Whoever starts one keeps a connection open,
+//! so the death of our process, however sudden, closes it and leaves none behind. (A parent-death
+//! signal would not do: it fires when the *thread* that started the child ends.) The narrow gap
+//! between start and first connection is covered by the pid file, which [`sweep`] reads at start.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use host::HostError;
+use nbd::{Client, Endpoint};
+use tokio::time::Instant;
+
+use crate::failure::{Failure, nbd};
+use crate::image;
+
+/// How long a server may take to end once nobody uses it: it flushes on the way.
+const END_MAX: Duration = Duration::from_secs(60);
+
+/// What to serve, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Serve {
+    pub(crate) image: PathBuf,
+    pub(crate) format: String,
+    pub(crate) bitmap: Option<String>,
+    pub(crate) writable: bool,
+}
+
+/// A running server: its socket, and the connection that keeps it alive.
+#[derive(Debug)]
+pub(crate) struct Server {
+    socket: PathBuf,
+    anchor: Client,
+}
+
+impl Server {
+    /// Starts a server in `directory`, which names its files after `name`.
+    pub(crate) async fn start(directory: &Path, name: &str, serve: Serve) -> Result<Self, HostError> {
+        let socket = directory.join(format!("{name}.nbd"));
+        let pid_file = directory.join(format!("{name}.pid"));
+        let spawned = {
+            let (socket, pid_file) = (socket.clone(), pid_file.clone());
+            tokio::task::spawn_blocking(move || spawn(&socket, &pid_file, &serve))
+        };
+        let spawned = spawned.await.map_err(|error| HostError::Failed(error.to_string()))?;
+        spawned.map_err(|failure| failure.0)?;
+        match Client::connect(&Endpoint::Unix(socket.clone()), "", &[]).await {
+            Ok(anchor) => Ok(Self { socket, anchor }),
+            Err(error) => {
+                kill(&pid_file, &socket);
+                Err(nbd(error))
+            }
+        }
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint::Unix(self.socket.clone())
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.anchor.info().size
+    }
+
+    /// Leaves, and waits until the process has let go of the image. Other clients must have left.
+    pub(crate) async fn stop(self) -> Result<(), HostError> {
+        self.anchor.close().await;
+        let socket = self.socket;
+        let ended = tokio::task::spawn_blocking(move || wait_for_end(&socket)).await;
+        ended.map_err(|error| HostError::Failed(error.to_string()))?
+    }
+}
+
+impl Server {
+    /// Ends it whoever may still read: for images that nobody writes.
+    pub(crate) async fn end(self) {
+        let socket = self.socket;
+        let _ = tokio::task::spawn_blocking(move || kill(&socket.with_extension("pid"), &socket)).await;
+        self.anchor.close().await;
+    }
+}
+
+fn spawn(socket: &Path, pid_file: &Path, serve: &Serve) -> Result<(), Failure> {
+    kill(pid_file, socket);
+    let _ = std::fs::remove_file(socket);
+    let mut command = Command::new("qemu-nbd");
+    // With --fork the command returns when the socket listens, or says why it never will.
+    command.args(["--fork", "--shared=8", "--format"]).arg(&serve.format);
+    command.arg("--pid-file").arg(pid_file).arg("--socket").arg(socket);
+    if serve.writable {
+        command.args(["--cache=writeback", "--aio=threads"]);
+    } else {
+        command.arg("--read-only");
+    }
+    if let Some(bitmap) = &serve.bitmap {
+        command.arg("--bitmap").arg(bitmap);
+    }
+    image::run(command.arg(&serve.image)).map(drop)
+}
+
+/// The server of this pid file, if it still runs. A pid is only believed if the process's own command
+/// line names our socket: numbers are used again.
+fn pid(pid_file: &Path, socket: &Path) -> Option<rustix::process::Pid> {
+    let number: i32 = std::fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
+    let line = std::fs::read(format!("/proc/{number}/cmdline")).ok()?;
+    let needle = socket.as_os_str().as_encoded_bytes();
+    let ours = line.split(|byte| *byte == 0).any(|argument| argument == needle);
+    rustix::process::Pid::from_raw(number).filter(|_| ours)
+}
+
+fn kill(pid_file: &Path, socket: &Path) {
+    if let Some(pid) = pid(pid_file, socket) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = wait_for_end(socket);
+    }
+    let _ = std::fs::remove_file(pid_file);
+}
+
+fn wait_for_end(socket: &Path) -> Result<(), HostError> {
+    let pid_file = socket.with_extension("pid");
+    let started = Instant::now();
+    while pid(&pid_file, socket).is_some() {
+        if started.elapsed() > END_MAX {
+            return Err(HostError::Failed("qemu-nbd does not end".into()));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ = std::fs::remove_file(socket);
+    let _ = std::fs::remove_file(&pid_file);
+    Ok(())
+}
+
+/// Ends all servers that left their pid files in `directory`.
+pub(crate) fn sweep(directory: &Path) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.extension().is_some_and(|extension| extension == "pid") {
+            kill(&path, &path.with_extension("nbd"));
+        }
+    }
+}
