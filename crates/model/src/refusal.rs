@@ -95,6 +95,8 @@ codes! {
     IdempotentMismatch = "IdempotentParameterMismatch",
     NoStock = "OperationDenied.NoStock",
     NetworkNotFound = "InvalidVSwitchId.NotFound",
+    /// The source system has it and this version does not.
+    NotOffered = "OperationNotOffered",
     /// A rehearsal (`DryRun=true`) that found nothing wrong: ECS answers it as an error.
     DryRun = "DryRunOperation",
 }

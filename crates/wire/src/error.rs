@@ -46,7 +46,8 @@ pub const fn status(code: Code) -> u16 {
         | Code::HostNoSpace
         | Code::DepotNoSpace
         | Code::DepotDamaged
-        | Code::NoStock => 403,
+        | Code::NoStock
+        | Code::NotOffered => 403,
         Code::InvalidAction
         | Code::InvalidRegion
         | Code::AccessKeyNotFound

@@ -1,7 +1,7 @@
 //! Bindings: policies put on instances and taken off again.
 
 use catalog::{Batch, CatalogError, Column, Query, Record};
-use model::{Binding, BindingOptions, Code, InstanceId, PolicyId, Refusal, RegionId};
+use model::{Binding, BindingOptions, Code, InstanceId, Policy, PolicyId, Refusal, RegionId, RuleKind};
 
 use crate::Backup;
 
@@ -23,6 +23,7 @@ impl Backup {
         let policy = self.policy(policy).await?;
         check_count(new.len())?;
         ::policy::rules::bindable(&policy)?;
+        refuse_what_is_not_offered(&policy)?;
         let now = self.shared.clock.now();
         let mut batch = Batch::new();
         for new in new {
@@ -99,4 +100,22 @@ fn check_count(count: usize) -> Result<(), Refusal> {
         format!("PolicyBindingList names {count} instances; 1 to {INSTANCES_MAX} are allowed"),
     )
     .remedy("Split it into several calls."))
+}
+
+/// A protection that silently lacks a part is worse than none.
+fn refuse_what_is_not_offered(policy: &Policy) -> Result<(), Refusal> {
+    let missing = policy.rules.iter().find_map(|rule| match &rule.kind {
+        RuleKind::Replication { .. } => Some("copies to another region (REPLICATION)"),
+        RuleKind::Tag { .. } => Some("binding by tags (TAG)"),
+        RuleKind::Transition { archive: Some(_), .. } => Some("archiving (ArchiveDays)"),
+        RuleKind::Backup { .. } | RuleKind::Transition { .. } | RuleKind::Security { .. } => None,
+    });
+    match missing {
+        None => Ok(()),
+        Some(what) => Err(Refusal::new(
+            Code::NotOffered,
+            format!("policy {} asks for {what}, which this version does not offer", policy.id),
+        )
+        .remedy("Bind a policy without that rule.")),
+    }
 }

@@ -4,7 +4,7 @@ use catalog::{Batch, CatalogError, Column, Lease, Query, Record};
 use model::{
     BackupRequest, BindingOptions, ByteCount, Code, ConsistencyLevel, Days, Disk, DiskPoint, Downgrade,
     Instance, InstanceId, Job, JobId, JobStatus, Point, PointStatus, Progress, Refusal, RegionId, Retention,
-    Snapshot, Trigger,
+    Snapshot, SnapshotId, Trigger,
 };
 
 use ::policy::admission::Candidate;
@@ -69,16 +69,7 @@ impl Backup {
         let id: JobId = self.shared.draw();
         let job = self.new_job(id, instance, request, name, parent);
         let taken: Vec<_> = selection.taken().filter_map(|disk| instance.disk(disk)).collect();
-        let disks: Vec<_> = taken
-            .iter()
-            .map(|disk| DiskPoint {
-                id: self.shared.draw(),
-                disk: disk.id,
-                device: disk.device.clone(),
-                system: disk.kind == model::DiskKind::System,
-                snapshot: self.shared.draw(),
-            })
-            .collect();
+        let disks: Vec<_> = taken.iter().map(|disk| disk_point(disk, self.shared.draw())).collect();
         let downgrade = downgrade(&taken, &job.request.options);
         let job = Job {
             snapshots: disks.iter().map(|disk| disk.snapshot).collect(),
@@ -213,6 +204,17 @@ impl Backup {
             job.bytes_stored = task.bytes_stored;
         }
         Ok(job)
+    }
+}
+
+/// A disk's point carries its snapshot's bits, so that either is found by the other.
+fn disk_point(disk: &Disk, snapshot: SnapshotId) -> DiskPoint {
+    DiskPoint {
+        id: snapshot.cast(),
+        disk: disk.id,
+        device: disk.device.clone(),
+        system: disk.kind == model::DiskKind::System,
+        snapshot,
     }
 }
 

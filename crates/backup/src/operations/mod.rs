@@ -19,9 +19,9 @@ use serde::Serialize;
 
 use crate::Backup;
 
-/// The lease under which an instance has one running job (semantics.md §15.13).
+/// The lease under which an instance has one running job, backup or restore (semantics.md §15.13).
 pub(crate) fn job_lease(instance: InstanceId) -> String {
-    format!("backup of {instance}")
+    format!("job on {instance}")
 }
 
 impl Backup {

@@ -112,10 +112,12 @@ impl Backup {
 
     /// The instance point of which this is one disk.
     pub(crate) async fn owner_of_disk_point(&self, id: PointId) -> Result<Option<Point>, Refusal> {
-        let visible = PointStatus::ALL.into_iter().filter(|status| status.is_visible());
-        let query = Query::all().one_of(Column::Status, visible).newest_first();
-        let points: Vec<Point> = self.shared.catalog.list(&query).await?;
-        Ok(points.into_iter().find(|point| point.disks.iter().any(|disk| disk.id == id)))
+        let Some(snapshot) = self.shared.catalog.get::<Snapshot>(&id.cast()).await? else { return Ok(None) };
+        let points: Vec<Point> =
+            self.shared.catalog.list(&Query::all().eq(Column::Group, snapshot.group)).await?;
+        Ok(points
+            .into_iter()
+            .find(|point| point.status.is_visible() && point.disks.iter().any(|disk| disk.id == id)))
     }
 }
 

@@ -1,13 +1,13 @@
 //! Restores: the four kinds, admitted and listed.
 
 use ::policy::admission::Candidate;
-use catalog::{Batch, CatalogError, Column, Query};
+use catalog::{Batch, CatalogError, Column, Lease, Query, Record};
 use model::{
     ByteCount, CloneInstance, Code, DiskId, DiskPoint, InstanceId, JobStatus, Point, PointId, Progress,
     Refusal, RegionId, Restore, RestoreId, RestoreKind,
 };
 
-use super::not_found;
+use super::{job_lease, not_found};
 use crate::Backup;
 use crate::workflows::RestoreParams;
 
@@ -68,9 +68,18 @@ impl Backup {
         }
         let kind = self.admissible(&point, disk.as_ref(), new.kind).await?;
         let restore = self.new_restore(id, &point, kind, new.detail);
-        let params = RestoreParams { restore: id, task: restore.task };
-        match self.admit(id.to_string(), "Restore", &params, Batch::new().insert(&restore)).await {
+        let holds = held_instance(&restore.kind);
+        let params = RestoreParams { restore: id, task: restore.task, holds };
+        let mut records = Batch::new().insert(&restore);
+        if let Some(instance) = holds {
+            let (resource, holder) = (job_lease(instance), id.to_string());
+            records = records.insert(&Lease { resource, holder, since: restore.created });
+        }
+        match self.admit(id.to_string(), "Restore", &params, records).await {
             Ok(()) => Ok(id),
+            Err(CatalogError::Exists { table, .. }) if table == <Lease as Record>::TABLE.name => {
+                Err(::policy::admission::held(holds.unwrap_or(point.instance), "another job"))
+            }
             Err(CatalogError::Exists { .. }) => Ok(id),
             Err(error) => Err(error.into()),
         }
@@ -185,6 +194,16 @@ impl Backup {
             bytes_done: ByteCount(0),
             detail,
         }
+    }
+}
+
+/// The instance whose disks a restore changes: until it rests no other job may have it.
+fn held_instance(kind: &RestoreKind) -> Option<InstanceId> {
+    match kind {
+        RestoreKind::RollBackInstance { instance, .. }
+        | RestoreKind::RollBackDisk { instance, .. }
+        | RestoreKind::CloneDisk { instance, .. } => Some(*instance),
+        RestoreKind::CloneInstance(_) => None,
     }
 }
 

@@ -15,7 +15,7 @@
 //! workflow, asked for by id, says how far it is.
 //!
 //! # Concurrency
-//! The lease `backup of <instance>`, from admission to rest.
+//! The lease `job on <instance>`, which restores take too, from admission to rest.
 //!
 //! # Errors
 //! What refuses the group fails the job with that refusal.
@@ -28,13 +28,14 @@
 
 use std::sync::Arc;
 
+use ::policy::retention::Keeping;
 use async_trait::async_trait;
 use blocks::CreateGroup;
-use catalog::{Batch, Lease};
+use catalog::{Batch, Column, Lease, Query};
 use journal::Outcome;
 use model::{
-    Code, Group, GroupId, InstanceId, Job, JobId, JobStatus, Maker, Point, PointId, PointStatus, Progress,
-    Refusal, SnapshotStatus, TaskId, TaskStatus,
+    Code, Group, GroupId, InstanceId, Job, JobId, JobStatus, Maker, Point, PointId, PointStatus, Policy,
+    Progress, Refusal, Retention, RetentionClass, SnapshotStatus, TaskId, TaskStatus, Timestamp, Trigger,
 };
 use serde::{Deserialize, Serialize};
 use tracing::error;
@@ -164,14 +165,17 @@ impl BackUp {
         let blocks = &self.shared.blocks;
         let group = blocks.group(self.params.group).await.map_err(StepError::from_refusal)?;
         let snapshots = blocks.group_snapshots(group.id).await.map_err(StepError::from_refusal)?;
+        let (retention, class) = self.keeping().await?;
         let now = self.shared.clock.now();
         let read = snapshots.iter().map(|snapshot| snapshot.bytes_read).sum();
         let stored = snapshots.iter().map(|snapshot| snapshot.bytes_stored).sum();
         let batch = Batch::new()
             .change::<Point>(&self.params.point, move |point| {
                 if point.status.may_become(PointStatus::Available) {
-                    publish(point, &group, now);
+                    point.retention = retention;
+                    point.class = class;
                     point.bytes_stored = stored;
+                    publish(point, &group, now);
                 }
             })
             .change::<Job>(&self.params.job, move |job| {
@@ -181,6 +185,40 @@ impl BackUp {
             });
         self.shared.catalog.write(batch).await?;
         Ok(Flow::Done)
+    }
+
+    /// How long the point is kept: as asked, or longer as the first of its week, month or year
+    /// (semantics.md §6.2). Points that were not scheduled take no part.
+    async fn keeping(&self) -> Result<(Retention, Option<RetentionClass>), StepError> {
+        let found = self.shared.catalog.get::<Job>(&self.params.job).await?;
+        let job =
+            found.ok_or_else(|| StepError::Failed(Refusal::new(Code::JobNotFound, "the job is gone")))?;
+        let normal = job.request.retention;
+        let Trigger::Schedule { policy, .. } = job.request.trigger else {
+            return Ok((Retention::Days(normal), None));
+        };
+        let Some(policy) = self.shared.catalog.get::<Policy>(&policy).await? else {
+            return Ok((Retention::Days(normal), None));
+        };
+        let advanced = ::policy::rules::advanced(&policy);
+        let earlier = if advanced.is_empty() { Vec::new() } else { self.earlier(&job).await? };
+        let keeping = Keeping { normal, advanced };
+        let kept = ::policy::retention::keep(job.created, &earlier, keeping, &self.shared.time_zone);
+        Ok((Retention::Days(kept.days), kept.class))
+    }
+
+    /// When the instance's scheduled backups of the last year began that came to something.
+    async fn earlier(&self, job: &Job) -> Result<Vec<Timestamp>, StepError> {
+        let done = [JobStatus::Complete, JobStatus::PartialComplete];
+        let query = Query::all()
+            .eq(Column::Instance, job.instance)
+            .one_of(Column::Status, done)
+            .at_least(Column::Created, job.created.plus_seconds(-367 * 86_400));
+        let jobs: Vec<Job> = self.shared.catalog.list(&query).await?;
+        let scheduled = jobs
+            .into_iter()
+            .filter(|other| other.id != job.id && matches!(other.request.trigger, Trigger::Schedule { .. }));
+        Ok(scheduled.map(|other| other.created).collect())
     }
 
     /// Stops the group if it is still being made, and deletes it if it was.

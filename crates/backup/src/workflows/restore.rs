@@ -2,7 +2,7 @@
 //!
 //! | step        | touches | does                                                              | undo                          |
 //! |-------------|---------|-------------------------------------------------------------------|-------------------------------|
-//! | (admit)     | catalog | restore `Created`; every id drawn                                  | –                             |
+//! | (admit)     | catalog | restore `Created`; the instance it changes is held; every id drawn | –                             |
 //! | **Restore** | blocks  | asks for the reset, instance or disk; waits for it: **commit point** | – (the task undoes itself)  |
 //! | (rest)      | catalog | restore `Complete`, `PartialComplete`, `Failed` or `Canceled`      | –                             |
 
@@ -10,21 +10,25 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use blocks::{CreateDisk, CreateInstance, ResetDisk, ResetDisks};
-use catalog::Batch;
+use catalog::{Batch, Lease};
 use journal::Outcome;
 use model::{
-    Code, DiskPoint, JobStatus, Point, Progress, Refusal, Restore, RestoreId, RestoreKind, Task, TaskId,
+    Code, DiskPoint, InstanceId, JobStatus, Point, Progress, Refusal, Restore, RestoreId, RestoreKind, Task,
+    TaskId,
 };
 use serde::{Deserialize, Serialize};
 use workflow::{Context, Flow, StepError, Workflow};
 
 use super::child;
+use crate::operations::job_lease;
 use crate::service::Shared;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RestoreParams {
     pub(crate) restore: RestoreId,
     pub(crate) task: TaskId,
+    /// The instance it has the lease on.
+    pub(crate) holds: Option<InstanceId>,
 }
 
 pub(crate) struct RestoreJob {
@@ -77,7 +81,11 @@ impl Workflow for RestoreJob {
             }
         };
         let completed = *outcome == Outcome::Completed;
-        Ok(Batch::new().change::<Restore>(&self.params.restore, move |restore| {
+        let mut records = Batch::new();
+        if let Some(instance) = self.params.holds {
+            records = records.delete::<Lease>(&job_lease(instance));
+        }
+        Ok(records.change::<Restore>(&self.params.restore, move |restore| {
             restore.status = status;
             restore.failure = failure;
             restore.completed = Some(now);
