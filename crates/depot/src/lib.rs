@@ -1,1 +1,54 @@
-//! Snapshots in one bucket: write, read, diff, verify, collect garbage; and the mover.
+//! Snapshots in one bucket: write, read, verify, restore, delete, collect garbage.
+//!
+//! # Consistency
+//! A group exists if and only if its manifest does; `seal_group` writes it once, after every pack it
+//! needs, and that is the commit point. A tree never changes and needs no other tree. What is read is
+//! checked by seal and by name before it is handed out.
+//!
+//! # Crash consistency
+//! Before the manifest: packs nobody names, which collection takes away. After it: nothing is left to
+//! do. A crash between two steps of the start leaves a header without key slot, which the next start
+//! completes.
+//!
+//! # Concurrency
+//! Any number of writers, readers and collectors, in any number of processes, without locks:
+//! `gc.rs` has the table of pairs.
+//!
+//! # Errors
+//! [`DepotError`] says what to do. `seal_group` that failed with a transient error may have
+//! happened: seal again until it answers.
+//!
+//! # Cancellation
+//! A dropped or cancelled call stops; uploads under way may still land, as garbage. A dropped
+//! `seal_group` may have happened.
+//!
+//! # Limits
+//! [`Settings`] bounds reads, frames, uploads and caches; a write of a disk of any size takes the
+//! same memory. Objects are bounded by `format`.
+
+mod cache;
+mod cipher;
+mod depot;
+mod error;
+pub mod gc;
+mod group;
+mod objects;
+mod packer;
+mod plan;
+mod read;
+mod restore;
+mod settings;
+mod verify;
+mod walk;
+mod weave;
+mod work;
+mod write;
+
+pub use depot::Depot;
+pub use error::DepotError;
+pub use format::{BaseSnapshot, DiskManifest, Geometry, GroupManifest, TreeRef};
+pub use gc::{GcReport, Margins};
+pub use restore::{RestoreDisk, RestoredDisk};
+pub use settings::Settings;
+pub use verify::{Depth, Finding, VerifyReport};
+pub use write::{Moved, Progressing, WriteDisk, WrittenDisk};

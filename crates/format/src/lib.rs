@@ -21,7 +21,7 @@ mod tree;
 pub use error::FormatError;
 pub use geometry::{DISK_LEN_MAX, Geometry};
 pub use header::{DepotHeader, KeySlot};
-pub use manifest::{BaseSnapshot, DiskManifest, GroupManifest, ManifestEnvelope, ManifestHeader, Spec};
+pub use manifest::{BaseSnapshot, DiskManifest, GroupManifest, ManifestEnvelope, ManifestHeader};
 pub use marks::{Mark, MarkState, Marks};
 pub use name::{Name, NameKeys, PackName, Salt, SlotId};
 pub use node::{Link, Node, Place};

@@ -4,8 +4,8 @@
 //! associated data; a checksum over both tells damage from a wrong key without any key.
 
 use model::{
-    ByteCount, ConsistencyLevel, DepotId, DiskId, DiskKind, GroupId, InstanceId, OsKind, RegionId,
-    SnapshotId, Timestamp, ZoneId,
+    ByteCount, ConsistencyLevel, DepotId, DiskId, DiskKind, GroupId, InstanceId, InstanceSpec, OsKind,
+    RegionId, SnapshotId, Timestamp, ZoneId,
 };
 
 use crate::bytes::{Decoder, Encoder};
@@ -35,20 +35,13 @@ pub struct GroupManifest {
     /// The instant the disks stood still.
     pub taken: Timestamp,
     pub level: ConsistencyLevel,
-    pub spec: Spec,
+    pub spec: InstanceSpec,
     pub os: OsKind,
     pub vcpus: u32,
     pub memory: ByteCount,
     pub disks: Vec<DiskManifest>,
     /// What the block service wants back when its catalog is lost: `name`, `job` and the like.
     pub labels: Vec<(String, String)>,
-}
-
-/// The instance's shape, in the words of the host adaptor that wrote it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spec {
-    pub dialect: String,
-    pub text: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,7 +159,7 @@ impl GroupManifest {
             zone: ZoneId(input.text(NAME_LEN_MAX)?),
             taken: Timestamp(input.i64()?),
             level: decode_level(input)?,
-            spec: Spec { dialect: input.text(NAME_LEN_MAX)?, text: input.text(SPEC_LEN_MAX)? },
+            spec: InstanceSpec { dialect: input.text(NAME_LEN_MAX)?, text: input.text(SPEC_LEN_MAX)? },
             os: decode_os(input)?,
             vcpus: input.u32()?,
             memory: ByteCount(input.u64()?),

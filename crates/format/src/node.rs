@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use crate::bytes::{Decoder, Encoder};
+use crate::terms::TAG_LEN;
 use crate::{FRAME_PLAIN_MAX, FormatError, Geometry, Name, NameKeys, PACK_LEN_MAX, PackName};
 
 const WHAT: &str = "tree node";
@@ -30,7 +31,9 @@ impl Place {
     pub(crate) fn check(self) -> Result<Self, FormatError> {
         let in_frame = u64::from(self.at) + u64::from(self.len) <= u64::from(self.plain_len);
         let in_pack = u64::from(self.offset) + u64::from(self.sealed_len) <= PACK_LEN_MAX as u64;
-        if in_frame && in_pack && self.plain_len as usize <= FRAME_PLAIN_MAX && self.len > 0 {
+        // Nothing sealed is shorter than the byte that says how it is packed, and the tag.
+        let sealed = self.sealed_len as usize > TAG_LEN;
+        if in_frame && in_pack && sealed && self.plain_len as usize <= FRAME_PLAIN_MAX && self.len > 0 {
             return Ok(self);
         }
         Err(FormatError::Damaged { what: "place", why: "a range outside of its frame or pack" })

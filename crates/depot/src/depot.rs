@@ -1,0 +1,173 @@
+//! An open depot: its identity, its keys, and what it remembers between calls.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use format::{DepotHeader, KeySlot, PackName, Salt, SlotId, path, terms};
+use keys::{KeyWrap, WrappedKey};
+use model::{Clock, DepotId, Entropy, Timestamp, draw};
+use seal::KeyMaterial;
+use store::{Put, Store};
+use tokio::sync::Semaphore;
+
+use crate::cache::{Frames, KnownChunks, PackCiphers};
+use crate::cipher::SlotKeys;
+use crate::objects::{Objects, key};
+use crate::{DepotError, Settings};
+
+/// A region's snapshot storage: a bucket prefix and its keys.
+pub struct Depot {
+    pub(crate) id: DepotId,
+    pub(crate) objects: Objects,
+    pub(crate) settings: Settings,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// What new disks are sealed under.
+    pub(crate) slot: SlotId,
+    pub(crate) uploads: Arc<Semaphore>,
+    key_wrap: Arc<dyn KeyWrap>,
+    slots: Mutex<HashMap<SlotId, Arc<SlotKeys>>>,
+    known: Arc<Mutex<KnownChunks>>,
+    frames: Mutex<Frames>,
+    ciphers: Mutex<PackCiphers>,
+    /// Packs this process put here, and when: no group may name them yet.
+    fresh: Mutex<HashMap<PackName, Timestamp>>,
+}
+
+impl std::fmt::Debug for Depot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Depot({})", self.id)
+    }
+}
+
+impl Depot {
+    /// Opens the depot of this bucket, or makes one where there is none. Two who start at once agree.
+    pub async fn open_or_init(
+        store: Arc<dyn Store>,
+        keys: Arc<dyn KeyWrap>,
+        entropy: Arc<dyn Entropy>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+    ) -> Result<Arc<Self>, DepotError> {
+        settings.check()?;
+        let objects = Objects::new(store);
+        let header = open_header(&objects, &*entropy, &*clock).await?;
+        let slot = terms::first_slot(header.depot);
+        let depot = Self {
+            id: header.depot,
+            objects,
+            entropy,
+            clock,
+            slot,
+            uploads: Arc::new(Semaphore::new(settings.uploads())),
+            key_wrap: keys,
+            slots: Mutex::default(),
+            known: Arc::new(Mutex::new(KnownChunks::new(settings.known_chunks))),
+            frames: Mutex::new(Frames::new(settings.cache_len)),
+            ciphers: Mutex::default(),
+            fresh: Mutex::default(),
+            settings,
+        };
+        depot.open_first_slot().await?;
+        Ok(Arc::new(depot))
+    }
+
+    pub fn id(&self) -> DepotId {
+        self.id
+    }
+
+    async fn open_first_slot(&self) -> Result<(), DepotError> {
+        let key = key(&path::key_slot(self.slot))?;
+        if self.objects.find(&key).await?.is_none() {
+            // A key lost is not a key never made: nothing sealed may be left without one.
+            for prefix in [path::PACKS, path::GROUPS] {
+                if !self.objects.list_page(prefix, None, 1).await?.is_empty() {
+                    return Err(DepotError::damaged(
+                        key.as_str(),
+                        "missing, though the depot holds snapshots",
+                    ));
+                }
+            }
+            let slot = self.new_slot().await?;
+            // Whoever came first has made the slot; the one that is there counts.
+            self.objects.put(&key, slot.encode().into()).await?;
+        }
+        self.slot_keys(self.slot).await?;
+        Ok(())
+    }
+
+    async fn new_slot(&self) -> Result<KeySlot, DepotError> {
+        let data_key = KeyMaterial::random(&*self.entropy);
+        let context = terms::wrap_context(self.id, self.slot);
+        let WrappedKey { key, bytes } =
+            self.key_wrap.wrap(&data_key, &context).await.map_err(DepotError::Keys)?;
+        Ok(KeySlot { depot: self.id, slot: self.slot, key, created: self.clock.now(), wrapped: bytes })
+    }
+
+    /// The keys of a slot, unwrapped once.
+    pub(crate) async fn slot_keys(&self, slot: SlotId) -> Result<Arc<SlotKeys>, DepotError> {
+        if let Some(keys) = lock(&self.slots).get(&slot) {
+            return Ok(keys.clone());
+        }
+        let key = key(&path::key_slot(slot))?;
+        let bytes = self.objects.get(&key).await?;
+        let found = KeySlot::decode(&bytes).map_err(|error| DepotError::unreadable(key.as_str(), error))?;
+        if (found.depot, found.slot) != (self.id, slot) {
+            return Err(DepotError::damaged(key.as_str(), "the key slot of another place"));
+        }
+        let wrapped = WrappedKey { key: found.key, bytes: found.wrapped };
+        let context = terms::wrap_context(self.id, slot);
+        let data_key = self.key_wrap.unwrap(&wrapped, &context).await.map_err(DepotError::Keys)?;
+        let keys = Arc::new(SlotKeys::new(self.id, slot, data_key));
+        lock(&self.slots).insert(slot, keys.clone());
+        Ok(keys)
+    }
+
+    pub(crate) fn salt(&self) -> Salt {
+        let mut salt = [0; 32];
+        self.entropy.fill(&mut salt);
+        Salt(salt)
+    }
+
+    pub(crate) fn known(&self) -> MutexGuard<'_, KnownChunks> {
+        lock(&self.known)
+    }
+    pub(crate) fn known_shared(&self) -> Arc<Mutex<KnownChunks>> {
+        self.known.clone()
+    }
+    pub(crate) fn frames(&self) -> MutexGuard<'_, Frames> {
+        lock(&self.frames)
+    }
+    pub(crate) fn ciphers(&self) -> MutexGuard<'_, PackCiphers> {
+        lock(&self.ciphers)
+    }
+    pub(crate) fn fresh(&self) -> MutexGuard<'_, HashMap<PackName, Timestamp>> {
+        lock(&self.fresh)
+    }
+}
+
+/// What these locks guard is only remembered: after a panic it is still as good as forgotten.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn open_header(
+    objects: &Objects,
+    entropy: &dyn Entropy,
+    clock: &dyn Clock,
+) -> Result<DepotHeader, DepotError> {
+    let key = key(path::HEADER)?;
+    if objects.find(&key).await?.is_none() {
+        for prefix in [path::KEYS, path::PACKS, path::GROUPS] {
+            if !objects.list_page(prefix, None, 1).await?.is_empty() {
+                return Err(DepotError::damaged(key.as_str(), "missing, though the depot is not empty"));
+            }
+        }
+        let header = DepotHeader { depot: draw(entropy), created: clock.now() };
+        if objects.put(&key, header.encode().into()).await? == Put::Created {
+            return Ok(header);
+        }
+    }
+    let bytes = objects.get(&key).await?;
+    DepotHeader::decode(&bytes).map_err(|error| DepotError::unreadable(key.as_str(), error))
+}

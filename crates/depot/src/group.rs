@@ -1,0 +1,181 @@
+//! Groups: sealed once, found by their manifests, deleted by them.
+//!
+//! # Consistency
+//! A manifest is put after every pack it needs was seen to be there, and nobody is told before a
+//! look at the collection marks has shown that none of them is going away.
+//! # Crash consistency
+//! Crashed before the manifest: nothing. After it: sealing again finds it equal and looks at the
+//! marks again.
+//! # Concurrency
+//! The pair table in `gc.rs`.
+//! # Errors
+//! After a transient error the group may be sealed: seal again. `Overtaken`: it is certainly not.
+//! # Cancellation
+//! As after a transient error.
+//! # Limits
+//! Memory grows with the packs a group names, not with its data.
+
+use std::collections::HashSet;
+
+use format::{GroupManifest, ManifestEnvelope, ManifestHeader, PackName, TreeRef, path};
+use futures::{StreamExt, TryStreamExt};
+use model::GroupId;
+use store::Put;
+
+use crate::objects::key;
+use crate::walk::Named;
+use crate::{Depot, DepotError, gc};
+
+impl Depot {
+    /// Makes the group exist. Done before with the same manifest is success.
+    pub async fn seal_group(&self, manifest: &GroupManifest) -> Result<(), DepotError> {
+        manifest.check().map_err(|error| DepotError::Invalid(error.to_string()))?;
+        let named = self.named_packs(manifest).await?;
+        self.check_packs_exist(&named.packs).await?;
+        if let Some(pack) = self.marked(&named.packs).await? {
+            return self.withdraw(manifest.group, pack).await;
+        }
+        self.put_manifest(manifest).await?;
+        // Only now does every later collector see the group; one that looked before has left a mark.
+        let mut packs = named.packs;
+        if !self.still_there(&named.leaning_on).await? {
+            packs = self.all_named_packs(manifest).await?;
+        }
+        match self.marked(&packs).await? {
+            Some(pack) => self.withdraw(manifest.group, pack).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A group's manifest, if the group exists.
+    pub async fn group(&self, id: GroupId) -> Result<Option<GroupManifest>, DepotError> {
+        let key = key(&path::group(id))?;
+        let Some(bytes) = self.objects.find(&key).await? else { return Ok(None) };
+        let unreadable = |error| DepotError::unreadable(key.as_str(), error);
+        let envelope = ManifestEnvelope::decode(&bytes).map_err(unreadable)?;
+        if (envelope.header.depot, envelope.header.group) != (self.id, id) {
+            return Err(DepotError::damaged(key.as_str(), "the manifest of another group or depot"));
+        }
+        let keys = self.slot_keys(envelope.header.slot).await?;
+        let body = keys.open_manifest(&envelope.header, &envelope.sealed);
+        let body = body.map_err(|error| DepotError::damaged(key.as_str(), error.0))?;
+        let manifest = GroupManifest::decode(&body).map_err(unreadable)?;
+        if manifest.group != id {
+            return Err(DepotError::damaged(key.as_str(), "its body speaks of another group"));
+        }
+        Ok(Some(manifest))
+    }
+
+    /// All groups there are, readable or not.
+    pub async fn groups(&self) -> Result<Vec<GroupId>, DepotError> {
+        self.objects.list(path::GROUPS, None, path::parse_group).await
+    }
+
+    /// Makes the group not exist. Gone already is fine. Its packs are left to collection.
+    pub async fn delete_group(&self, id: GroupId) -> Result<(), DepotError> {
+        gc::execute(self, &gc::GcDecision::group(id)).await?;
+        Ok(())
+    }
+
+    async fn withdraw(&self, group: GroupId, pack: PackName) -> Result<(), DepotError> {
+        self.delete_group(group).await?;
+        // What is remembered led here; it must not lead here again.
+        self.known().forget();
+        Err(DepotError::Overtaken { pack })
+    }
+
+    async fn put_manifest(&self, manifest: &GroupManifest) -> Result<(), DepotError> {
+        let key = key(&path::group(manifest.group))?;
+        let keys = self.slot_keys(self.slot).await?;
+        let (depot, slot, group, salt) = (self.id, self.slot, manifest.group, self.salt());
+        let header = ManifestHeader { depot, slot, group, salt };
+        let sealed = keys
+            .seal_manifest(&header, &manifest.encode())
+            .map_err(|error| DepotError::Internal(error.0.to_owned()))?;
+        let object = ManifestEnvelope { header, sealed }.encode();
+        if self.objects.put(&key, object.into()).await? == Put::Created {
+            return Ok(());
+        }
+        // An earlier try had another salt: what counts is what it says.
+        match self.group(manifest.group).await? {
+            Some(found) if found == *manifest => Ok(()),
+            Some(_) => Err(DepotError::Conflict { group: manifest.group }),
+            None => Err(DepotError::damaged(key.as_str(), "said to exist, and missing")),
+        }
+    }
+
+    async fn check_packs_exist(&self, packs: &HashSet<PackName>) -> Result<(), DepotError> {
+        let mut packs: Vec<PackName> = packs.iter().copied().collect();
+        packs.sort_unstable();
+        let look = |pack: PackName| async move {
+            let key = key(&path::pack(pack))?;
+            match self.objects.size(&key).await? {
+                Some(_) => Ok(()),
+                None => {
+                    self.known().forget();
+                    Err(DepotError::damaged(key.as_str(), "missing"))
+                }
+            }
+        };
+        let looks = futures::stream::iter(packs).map(look).buffered(self.settings.fetches());
+        looks.try_for_each(|()| async { Ok(()) }).await
+    }
+
+    /// One of these packs that a collector has its eye on, the smallest name of them.
+    async fn marked(&self, packs: &HashSet<PackName>) -> Result<Option<PackName>, DepotError> {
+        let marks = self.newest_marks().await?;
+        let marked = marks.iter().flat_map(|marks| &marks.packs).map(|mark| mark.pack);
+        Ok(marked.filter(|pack| packs.contains(pack)).min())
+    }
+
+    /// The packs a group names beyond those of the groups it is an increment of.
+    ///
+    /// What it shares with a group that exists is there, and will be: no collector condemns a pack of
+    /// a group it can see, and that one was looked at when it was sealed.
+    async fn named_packs(&self, manifest: &GroupManifest) -> Result<Increment, DepotError> {
+        let mut named = Named::default();
+        let mut leaning_on = HashSet::new();
+        for disk in &manifest.disks {
+            let mut base = None;
+            let Some(of) = disk.base else {
+                named.add(self, &disk.tree, None).await?;
+                continue;
+            };
+            let found = match self.group(of.group).await {
+                // Its tree may be sound though its manifest is not: then this one is walked whole.
+                Err(DepotError::Damaged { .. } | DepotError::Newer { .. }) => None,
+                found => found?,
+            };
+            if let Some(group) = found {
+                base = group.disks.iter().find(|base| base.snapshot == of.snapshot).map(|base| base.tree);
+                leaning_on.insert(of.group);
+            }
+            named.add(self, &disk.tree, base.as_ref()).await?;
+        }
+        Ok(Increment { packs: named.packs, leaning_on })
+    }
+
+    async fn all_named_packs(&self, manifest: &GroupManifest) -> Result<HashSet<PackName>, DepotError> {
+        let trees: Vec<TreeRef> = manifest.disks.iter().map(|disk| disk.tree).collect();
+        let mut named = Named::default();
+        for tree in &trees {
+            named.add(self, tree, None).await?;
+        }
+        Ok(named.packs)
+    }
+
+    async fn still_there(&self, groups: &HashSet<GroupId>) -> Result<bool, DepotError> {
+        for group in groups {
+            if self.objects.size(&key(&path::group(*group))?).await?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+struct Increment {
+    packs: HashSet<PackName>,
+    /// Groups whose existence keeps the rest.
+    leaning_on: HashSet<GroupId>,
+}

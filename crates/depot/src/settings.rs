@@ -1,0 +1,89 @@
+//! What an operator or a test may set, with the relations that keep memory bounded.
+
+use format::{FRAME_PLAIN_MAX, Geometry, PACK_LEN_MAX};
+
+use crate::DepotError;
+
+const PARALLELISM_MAX: usize = 16;
+const FRAME_LEN_MAX: usize = 1 << 20;
+const CHUNK_LEN_MAX: usize = 1 << 20;
+
+/// How a depot works. None of it changes what can be read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Threads kept busy. With 1 everything happens in one task, in one order.
+    pub parallelism: usize,
+    /// For disks without a base; a disk with one keeps its base's.
+    pub geometry: Geometry,
+    /// Plain bytes compressed together.
+    pub frame_len: usize,
+    /// A pack is closed when it holds this much.
+    pub pack_len: usize,
+    /// One read from a disk.
+    pub read_len: usize,
+    pub zstd_level: i32,
+    /// Opened frames kept in memory, in bytes.
+    pub cache_len: usize,
+    /// Chunks remembered so that the same content need not be stored again.
+    pub known_chunks: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let parallelism = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
+        Self { parallelism, ..Self::deterministic() }
+    }
+}
+
+impl Settings {
+    /// One task, one order: the same calls give the same objects.
+    pub const fn deterministic() -> Self {
+        Self {
+            parallelism: 1,
+            geometry: Geometry::STANDARD,
+            frame_len: 1 << 20,
+            pack_len: 16 << 20,
+            read_len: 1 << 20,
+            zstd_level: 3,
+            cache_len: 32 << 20,
+            known_chunks: 1 << 18,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), DepotError> {
+        let chunk_len = self.geometry.chunk_len() as usize;
+        let fits = (1..=PARALLELISM_MAX).contains(&self.parallelism)
+            && (chunk_len..=FRAME_LEN_MAX).contains(&self.frame_len)
+            && (chunk_len..=8 << 20).contains(&self.read_len)
+            && (1..=PACK_LEN_MAX / 4).contains(&self.pack_len)
+            && (-7..=19).contains(&self.zstd_level)
+            && self.cache_len >= self.frame_len;
+        if fits { Ok(()) } else { Err(DepotError::Invalid("depot settings out of range".to_owned())) }
+    }
+
+    /// Reads under way or waiting to be looked at.
+    pub(crate) const fn reads(&self) -> usize {
+        if self.parallelism == 1 { 1 } else { self.parallelism * 2 }
+    }
+
+    /// Frames being compressed.
+    pub(crate) const fn frames(&self) -> usize {
+        if self.parallelism == 1 { 0 } else { self.parallelism + 1 }
+    }
+
+    /// Packs being uploaded, of the whole depot.
+    pub(crate) const fn uploads(&self) -> usize {
+        if self.parallelism == 1 { 1 } else { 3 }
+    }
+
+    /// Frames being fetched by a restore.
+    pub(crate) const fn fetches(&self) -> usize {
+        if self.parallelism == 1 { 1 } else { self.parallelism * 2 }
+    }
+}
+
+// A pack closes at `pack_len`, may then still take the frames under way, what they name, and a table of contents.
+const _: () =
+    assert!(PACK_LEN_MAX / 4 + (PARALLELISM_MAX + 3) * (FRAME_LEN_MAX + CHUNK_LEN_MAX) <= PACK_LEN_MAX);
+// A frame is closed by the chunk that fills it.
+const _: () = assert!(FRAME_LEN_MAX + CHUNK_LEN_MAX <= FRAME_PLAIN_MAX);
