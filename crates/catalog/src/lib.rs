@@ -28,6 +28,10 @@
 //! One writer and four readers on SQLite, sixteen connections on PostgreSQL; waiting for one ends
 //! after thirty seconds. A list without a limit reads all that matches: callers set one.
 
+// The tests' fixtures name this crate as others do.
+#[cfg(test)]
+extern crate self as catalog;
+
 mod batch;
 mod column;
 mod database;
@@ -38,6 +42,9 @@ mod records;
 mod schema;
 mod sql;
 mod workflow;
+
+#[cfg(test)]
+mod plans;
 
 use std::sync::Arc;
 

@@ -43,9 +43,11 @@ impl Sql {
         self.value(Form::Int, Value::Int(number))
     }
 
+    /// The same, asking for its plan instead.
     #[cfg(test)]
-    pub(crate) fn written(&self) -> &str {
-        &self.text
+    pub(crate) fn explained(mut self, how: &'static str) -> Self {
+        self.text.insert_str(0, how);
+        self
     }
 
     fn bound(self) -> sqlx::query::Query<'static, sqlx::Any, sqlx::any::AnyArguments> {

@@ -81,8 +81,7 @@ impl Catalog {
     /// The workflows of a service that still have something to do, oldest first.
     pub async fn workflow_unfinished(&self, service: &str) -> Result<Vec<WorkflowRow>, CatalogError> {
         let mut sql = Sql::new();
-        sql.push(SELECT).push(" WHERE service = ").text(service);
-        sql.push(" AND finished = 0 ORDER BY created, id");
+        sql.push(SELECT).push(UNFINISHED).text(service).push(OLDEST_FIRST);
         let mut reader = self.database.reader().await?;
         sql.fetch_all(&mut reader).await?.iter().map(read_row).collect()
     }
@@ -143,7 +142,9 @@ async fn append(transaction: &mut Write, id: &str, seq: u64, event: &Json) -> Re
     Ok(())
 }
 
-const SELECT: &str = "SELECT id, service, kind, params, created, finished FROM workflows";
+pub(crate) const SELECT: &str = "SELECT id, service, kind, params, created, finished FROM workflows";
+pub(crate) const UNFINISHED: &str = " WHERE finished = 0 AND service = ";
+pub(crate) const OLDEST_FIRST: &str = " ORDER BY created, id";
 
 fn select(id: &str) -> Sql {
     let mut sql = Sql::new();
