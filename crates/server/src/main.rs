@@ -3,6 +3,7 @@
 mod args;
 mod cli;
 mod edge;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -17,7 +18,7 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Arguments::command(), "hikae", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
-        Command::Serve(_) => ExitCode::FAILURE,
+        Command::Serve(serve) => serve::run(arguments.connection.data, &serve),
         command => block_on(cli::run(arguments.connection, command)),
     }
 }

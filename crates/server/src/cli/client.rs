@@ -6,6 +6,7 @@ use std::time::Duration;
 use model::{Clock, Entropy};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 use url::{Host, Url};
 use wire::Product;
 use zeroize::Zeroizing;
@@ -41,6 +42,8 @@ pub(crate) struct Client {
     region: Option<String>,
     access_key_id: String,
     secret: Zeroizing<String>,
+    /// The server's default region, once asked for.
+    default_region: OnceCell<String>,
 }
 
 pub(crate) type Pairs = Vec<(String, String)>;
@@ -71,7 +74,7 @@ impl Client {
             http = http.no_proxy();
         }
         let http = http.build().map_err(|error| Failure::Failed(format!("cannot set up HTTP: {error}")))?;
-        Ok(Self { http, endpoint, region, access_key_id, secret })
+        Ok(Self { http, endpoint, region, access_key_id, secret, default_region: OnceCell::new() })
     }
 
     /// Calls an operation and returns its answer, request id and all.
@@ -118,9 +121,12 @@ impl Client {
         if let Some(region) = &self.region {
             return Ok(region.clone());
         }
-        let answer = self.hbr("DescribeRegions", Pairs::new()).await?;
-        let first = answer::items(&answer, &["Regions", "Region"]).first();
-        Ok(first.map(|region| answer::text(region, "RegionId")).unwrap_or_default())
+        let ask = async || {
+            let answer = self.hbr("DescribeRegions", Pairs::new()).await?;
+            let first = answer::items(&answer, &["Regions", "Region"]).first();
+            Ok::<_, Failure>(first.map(|region| answer::text(region, "RegionId")).unwrap_or_default())
+        };
+        Ok(self.default_region.get_or_try_init(ask).await?.clone())
     }
 
     /// As reqwest sends it: the port only where it is not the scheme's own.

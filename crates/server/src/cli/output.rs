@@ -27,6 +27,9 @@ pub(crate) fn list<R: Row>(output: Output, rows: &[R]) -> Result<(), Failure> {
             for row in rows {
                 table.add_row(row.cells());
             }
+            for column in table.column_iter_mut() {
+                column.set_padding((0, 2));
+            }
             write(&table.to_string().lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>())
         }
     }
