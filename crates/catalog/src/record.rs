@@ -59,7 +59,10 @@ pub(crate) fn read<R: Record>(key: &str, body: &str) -> Result<R, CatalogError> 
 
 /// One `Record` impl: its table, its key, and where each column comes from.
 macro_rules! record {
-    ($record:ty, $table:literal, $key:ident: $key_type:ty, |$value:ident| { $($column:ident: $from:expr,)* }) => {
+    (
+        $record:ty, $table:literal, $key:ident: $key_type:ty,
+        |$value:ident| { $($column:ident: $from:expr,)* }
+    ) => {
         impl $crate::Record for $record {
             type Key = $key_type;
             const TABLE: $crate::Table =
