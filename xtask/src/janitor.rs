@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::sh::{capture, command, say, succeeds, wait_for};
 
@@ -175,12 +176,19 @@ fn end(pid: u32, start: u64) -> Result<()> {
     if gone()?.is_some() {
         return Ok(());
     }
-    succeeds(&mut command("kill", &["-TERM", &pid.to_string()]));
+    send(pid, Signal::TERM);
     if wait_for("end", END_AT_MOST, gone).is_ok() {
         return Ok(());
     }
-    succeeds(&mut command("kill", &["-KILL", &pid.to_string()]));
+    send(pid, Signal::KILL);
     wait_for(&format!("process {pid} killed"), END_AT_MOST, gone)
+}
+
+/// Gone meanwhile is what we want anyway: whoever waits sees it.
+fn send(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
 }
 
 fn remove_domain(uri: &str, name: &str) -> Result<()> {

@@ -20,6 +20,7 @@ usage: cargo xtask <command>
 
   demo           two guests, two regions, a server; says what to try, ends with Ctrl-C
   demo --once    plays the whole scenario and exits 0 only if every check held
+                 (with --debug after it, on the build the tests use)
   test [-- …]    all tests with all their set-up; what follows goes to cargo test
   ci             what CI runs: format, lints, tidy, test
   setup          installs what tests and demo need, and starts nothing
@@ -45,6 +46,7 @@ fn run() -> Result<()> {
         ["janitor"] => janitor::work(),
         ["demo"] => cleanly(demo::interactive),
         ["demo", "--once"] => cleanly(|janitor| demo::once(janitor, demo::Build::Release)),
+        ["demo", "--once", "--debug"] => cleanly(|janitor| demo::once(janitor, demo::Build::Debug)),
         ["test", rest @ ..] => {
             cleanly(|janitor| checks::test(janitor, rest.strip_prefix(&["--"]).unwrap_or(rest)))
         }

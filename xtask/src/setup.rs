@@ -33,7 +33,8 @@ pub(crate) fn hypervisor() -> Result<()> {
             "cpio",
             "python3",
             "python3-venv",
-        ])
+        ])?;
+        packages::guests_user()
     })
 }
 

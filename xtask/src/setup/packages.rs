@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::sh::{capture, command, output, quiet, say, text};
+use crate::sh::{capture, command, output, quiet, say, succeeds, text};
 
 const BACKPORTS: &str = "/etc/apt/sources.list.d/hikae-backports.sources";
 
@@ -25,9 +25,6 @@ pub(crate) fn install(wanted: &[&str]) -> Result<()> {
         }
         _ => None,
     };
-    if missing.iter().any(|package| package.starts_with("libvirt")) {
-        prepare_libvirt()?;
-    }
     quiet(&mut apt_get(&["update", "-q"])).context("refresh the package lists")?;
     let (qemu, rest): (Vec<_>, Vec<_>) = missing.iter().partition(|package| package.starts_with("qemu-"));
     match suite {
@@ -97,14 +94,20 @@ fn add_suite(suite: &str) -> Result<()> {
     std::fs::write(BACKPORTS, source).with_context(|| format!("write {BACKPORTS}"))
 }
 
-/// Without systemd the daemon package's own set-up stumbles over a missing file.
-fn prepare_libvirt() -> Result<()> {
-    let settings = Path::new("/etc/libvirt/qemu.conf");
-    if settings.exists() {
+/// libvirt's QEMU driver refuses to start without the user it was built for, whatever its settings say. Debian
+/// makes that user with the package that also brings systemd units, which we have no use for.
+pub(crate) fn guests_user() -> Result<()> {
+    const NAME: &str = "libvirt-qemu";
+    if !succeeds(&mut command("getent", &["group", NAME])) {
+        quiet(&mut command("groupadd", &["--system", NAME])).context("make libvirt's group")?;
+    }
+    if succeeds(&mut command("getent", &["passwd", NAME])) {
         return Ok(());
     }
-    std::fs::create_dir_all("/etc/libvirt").context("make /etc/libvirt")?;
-    std::fs::write(settings, crate::libvirtd::QEMU_CONF).context("write /etc/libvirt/qemu.conf")
+    say(format!("making the user {NAME}"));
+    let mut add = command("useradd", &["--system", "--gid", NAME, "--no-create-home"]);
+    add.args(["--home-dir", "/var/lib/libvirt", "--shell", "/usr/sbin/nologin", NAME]);
+    quiet(&mut add).context("make libvirt's user")
 }
 
 /// Downloads a package and unpacks it under `into`, once; nothing of the system changes. `package` may be an
