@@ -1,5 +1,5 @@
 //! Disks, keys, clocks and depots for the depot's tests: all in memory, all repeatable.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,0 +1,447 @@
+//! Collection: leaks are allowed, holes are not.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use common::{Disk, SECTOR, World, content, manifest, objects, restore, small, write};
+use format::{Mark, MarkState, Marks, PackName};
+use hikae_depot::gc::{Sight, decide};
+use hikae_depot::{Depot, DepotError, Margins};
+use model::{DepotId, GroupId, Timestamp};
+use proptest::prelude::*;
+use store::{Doomed, Listed, ObjectKey, Put, Store, StoreError};
+
+const DAY_S: i64 = 24 * 3600;
+const LONG_S: i64 = 4 * DAY_S;
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn id(number: u128) -> GroupId {
+    GroupId::from_bits(number)
+}
+
+async fn packs(store: &Arc<dyn Store>) -> usize {
+    objects(store).await.keys().filter(|path| path.starts_with("packs/")).count()
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Edit {
+        at: usize,
+        len: usize,
+        seed: u64,
+    },
+    Resize(usize),
+    Backup {
+        base: Option<usize>,
+        changed_only: bool,
+        worker: usize,
+    },
+    /// Written, never sealed.
+    Abandon {
+        worker: usize,
+    },
+    Delete(usize),
+    Collect {
+        worker: usize,
+        after_s: i64,
+    },
+    Restart(usize),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (any::<usize>(), 1_usize..120, 0_u64..9).prop_map(|(at, len, seed)| Op::Edit { at, len, seed }),
+        1 => (0_usize..200_000).prop_map(Op::Resize),
+        5 => (prop::option::weighted(0.8, any::<usize>()), any::<bool>(), 0_usize..2)
+            .prop_map(|(base, changed_only, worker)| Op::Backup { base, changed_only, worker }),
+        1 => (0_usize..2).prop_map(|worker| Op::Abandon { worker }),
+        2 => any::<usize>().prop_map(Op::Delete),
+        4 => (0_usize..2, prop::sample::select(vec![0, 3600, DAY_S, LONG_S]))
+            .prop_map(|(worker, after_s)| Op::Collect { worker, after_s }),
+        1 => (0_usize..2).prop_map(Op::Restart),
+    ]
+}
+
+/// A disk, two workers on one bucket, and what each group must restore to.
+struct Model {
+    world: World,
+    workers: Vec<Arc<Depot>>,
+    disk: Vec<u8>,
+    groups: BTreeMap<u128, Vec<u8>>,
+    next: u128,
+}
+
+impl Model {
+    async fn new(seed: u64) -> Self {
+        let world = World::new(store::memory(), seed, small());
+        let workers = vec![world.open().await, world.open().await];
+        Self { world, workers, disk: content(120_000, seed), groups: BTreeMap::new(), next: 1 }
+    }
+
+    fn nth_group(&self, nth: usize) -> Option<u128> {
+        (!self.groups.is_empty()).then(|| *self.groups.keys().nth(nth % self.groups.len()).unwrap())
+    }
+
+    async fn apply(&mut self, op: Op) {
+        match op {
+            Op::Edit { at, len, seed } => {
+                let from = (at % self.disk.len().div_ceil(SECTOR).max(1)) * SECTOR;
+                let to = (from + len * SECTOR).min(self.disk.len());
+                if from < to {
+                    let new = if seed == 0 { vec![0; to - from] } else { content(to - from, seed) };
+                    self.disk[from..to].copy_from_slice(&new);
+                }
+            }
+            Op::Resize(len) => self.disk.resize(len, 1),
+            Op::Backup { base, changed_only, worker } => self.backup(base, changed_only, worker).await,
+            Op::Abandon { worker } => {
+                write(&self.workers[worker], &Disk::new(self.disk.clone()), None, false).await.unwrap();
+            }
+            Op::Delete(nth) => {
+                if let Some(group) = self.nth_group(nth) {
+                    self.workers[0].delete_group(id(group)).await.unwrap();
+                    self.groups.remove(&group);
+                }
+            }
+            Op::Collect { worker, after_s } => {
+                self.world.clock.advance_s(after_s);
+                let report = self.workers[worker].collect(Margins::STANDARD).await.unwrap();
+                assert_eq!(report.refused, None);
+            }
+            Op::Restart(worker) => self.workers[worker] = self.world.open().await,
+        }
+    }
+
+    async fn backup(&mut self, base: Option<usize>, changed_only: bool, worker: usize) {
+        let base = base.and_then(|nth| self.nth_group(nth));
+        let depot = self.workers[worker].clone();
+        let (tree, disk) = match base {
+            Some(group) => {
+                let manifest = depot.group(id(group)).await.unwrap().unwrap();
+                (Some(manifest.disks[0].tree), Disk::since(self.disk.clone(), &self.groups[&group]))
+            }
+            None => (None, Disk::new(self.disk.clone())),
+        };
+        for _ in 0..3 {
+            let written = write(&depot, &disk, tree, changed_only).await.unwrap();
+            match depot.seal_group(&manifest(self.next, written.tree, base)).await {
+                Ok(()) => {
+                    self.groups.insert(self.next, self.disk.clone());
+                    break;
+                }
+                Err(DepotError::Overtaken { .. }) => assert_eq!(depot.group(id(self.next)).await, Ok(None)),
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        self.next += 1;
+    }
+
+    async fn audit(&self) {
+        // A reader that remembers nothing.
+        let depot = self.world.open().await;
+        let listed: BTreeSet<u128> = depot.groups().await.unwrap().into_iter().map(GroupId::bits).collect();
+        assert_eq!(listed, self.groups.keys().copied().collect());
+        for (group, expected) in &self.groups {
+            let manifest = depot.group(id(*group)).await.unwrap().unwrap();
+            assert!(restore(&depot, &manifest.disks[0].tree).await.unwrap() == *expected, "group {group}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 80, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_life_of_a_depot_leaves_every_group_whole(ops in prop::collection::vec(op(), 1..40), seed in any::<u64>()) {
+        run(async {
+            let mut model = Model::new(seed).await;
+            for op in ops {
+                let collected = matches!(op, Op::Collect { .. });
+                model.apply(op).await;
+                if collected {
+                    model.audit().await;
+                }
+            }
+            model.audit().await;
+            // In the end everything nobody needs goes: nothing is leaked for ever.
+            for group in model.groups.keys() {
+                model.workers[0].delete_group(id(*group)).await.unwrap();
+            }
+            let depot = model.world.open().await;
+            for _ in 0..3 {
+                model.world.clock.advance_s(LONG_S);
+                depot.collect(Margins::STANDARD).await.unwrap();
+            }
+            assert_eq!(packs(&model.world.store).await, 0);
+        });
+    }
+}
+
+#[test]
+fn garbage_goes_on_the_second_visit_and_not_before_the_margin() {
+    run(async {
+        let world = World::new(store::memory(), 1, small());
+        let depot = world.open().await;
+        write(&depot, &Disk::new(content(100_000, 1)), None, false).await.unwrap();
+        let all = packs(&world.store).await;
+        // The process that wrote it may still seal it.
+        assert_eq!(depot.collect(Margins::STANDARD).await.unwrap().marked, 0);
+        let depot = world.open().await;
+        let first = depot.collect(Margins::STANDARD).await.unwrap();
+        assert_eq!((first.marked, first.deleted), (all, 0));
+        world.clock.advance_s(DAY_S - 1);
+        assert_eq!(depot.collect(Margins::STANDARD).await.unwrap().deleted, 0);
+        world.clock.advance_s(1);
+        assert_eq!(depot.collect(Margins::STANDARD).await.unwrap().deleted, all);
+        assert_eq!(packs(&world.store).await, 0);
+    });
+}
+
+#[test]
+fn an_unreadable_manifest_stops_collection() {
+    run(async {
+        let world = World::new(store::memory(), 1, small());
+        let depot = world.open().await;
+        write(&depot, &Disk::new(content(100_000, 1)), None, false).await.unwrap();
+        let path = format!("groups/{}", id(5));
+        let key = ObjectKey::new(path.as_str()).unwrap();
+        world.store.put_new(&key, Bytes::from_static(b"HIKAEgrp\x01\x00nonsense")).await.unwrap();
+        let depot = world.open().await;
+        let before = packs(&world.store).await;
+        for _ in 0..3 {
+            world.clock.advance_s(LONG_S);
+            let report = depot.collect(Margins::STANDARD).await.unwrap();
+            assert!(report.refused.unwrap().contains(&path));
+        }
+        assert_eq!(packs(&world.store).await, before);
+    });
+}
+
+#[test]
+fn a_write_that_slept_through_the_margin_is_overtaken_and_can_be_repeated() {
+    run(async {
+        let world = World::new(store::memory(), 1, small());
+        let (writer, collector) = (world.open().await, world.open().await);
+        let bytes = content(100_000, 1);
+        let written = write(&writer, &Disk::new(bytes.clone()), None, false).await.unwrap();
+        collector.collect(Margins::STANDARD).await.unwrap();
+        let sealed = writer.seal_group(&manifest(1, written.tree, None)).await;
+        assert!(matches!(sealed, Err(DepotError::Overtaken { .. })), "{sealed:?}");
+        assert_eq!(writer.group(id(1)).await, Ok(None));
+        // What the process remembers leads to the marked packs no more.
+        let again = write(&writer, &Disk::new(bytes.clone()), None, false).await.unwrap();
+        writer.seal_group(&manifest(1, again.tree, None)).await.unwrap();
+        world.clock.advance_s(LONG_S);
+        collector.collect(Margins::STANDARD).await.unwrap();
+        assert!(restore(&*world.open().await, &again.tree).await.unwrap() == bytes);
+    });
+}
+
+/// A store in which, once, something happens in the middle of somebody's call.
+struct Interrupted {
+    inner: Arc<dyn Store>,
+    /// Before the put of an object whose name begins so.
+    before_put: Mutex<Option<(String, Interruption)>>,
+}
+
+type Interruption = Box<dyn FnOnce() -> futures::future::BoxFuture<'static, ()> + Send>;
+
+impl std::fmt::Debug for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Interrupted")
+    }
+}
+
+#[async_trait]
+impl Store for Interrupted {
+    async fn put_new(&self, key: &ObjectKey, bytes: Bytes) -> Result<Put, StoreError> {
+        let due =
+            self.before_put.lock().unwrap().take_if(|(prefix, _)| key.as_str().starts_with(prefix.as_str()));
+        if let Some((_, interruption)) = due {
+            interruption().await;
+        }
+        self.inner.put_new(key, bytes).await
+    }
+    async fn get(&self, key: &ObjectKey) -> Result<Bytes, StoreError> {
+        self.inner.get(key).await
+    }
+    async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.inner.get_range(key, range).await
+    }
+    async fn size(&self, key: &ObjectKey) -> Result<Option<u64>, StoreError> {
+        self.inner.size(key).await
+    }
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.inner.list(prefix, after, limit).await
+    }
+    async fn delete(&self, doomed: &Doomed) -> Result<(), StoreError> {
+        self.inner.delete(doomed).await
+    }
+}
+
+async fn interrupted(
+    prefix: &str,
+    interruption: impl FnOnce() -> futures::future::BoxFuture<'static, ()> + Send + 'static,
+    world: &World,
+) -> Arc<Depot> {
+    let before_put = Mutex::new(Some((prefix.to_owned(), Box::new(interruption) as Interruption)));
+    let store = Arc::new(Interrupted { inner: world.store.clone(), before_put });
+    let world = World { store, clock: world.clock.clone(), dice: world.dice.clone(), settings: small() };
+    world.open().await
+}
+
+/// The mark falls between the writer's look before its seal and the seal itself.
+#[test]
+fn a_mark_between_look_and_seal_takes_the_group_back() {
+    run(async {
+        let world = World::new(store::memory(), 1, small());
+        let collector = world.open().await;
+        let marks = collector.clone();
+        let mark = move || {
+            let visit = async move { drop(marks.collect(Margins::STANDARD).await.unwrap()) };
+            Box::pin(visit) as futures::future::BoxFuture<'static, ()>
+        };
+        let writer = interrupted("groups/", mark, &world).await;
+        let written = write(&writer, &Disk::new(content(100_000, 1)), None, false).await.unwrap();
+        let sealed = writer.seal_group(&manifest(1, written.tree, None)).await;
+        assert!(matches!(sealed, Err(DepotError::Overtaken { .. })), "{sealed:?}");
+        assert_eq!(collector.groups().await, Ok(Vec::new()));
+    });
+}
+
+/// A collector looked before the seal and condemns after it: the writer, whose look comes between
+/// the two, has to see the mark of the visit before.
+#[test]
+fn a_collector_that_looked_before_the_seal_never_makes_a_hole() {
+    run(async {
+        let world = World::new(store::memory(), 1, small());
+        let writer = world.open().await;
+        let bytes = content(100_000, 1);
+        let written = write(&writer, &Disk::new(bytes.clone()), None, false).await.unwrap();
+        world.open().await.collect(Margins::STANDARD).await.unwrap();
+        world.clock.advance_s(LONG_S);
+        let sealed = Arc::new(Mutex::new(None));
+        let (answer, manifest) = (sealed.clone(), manifest(1, written.tree, None));
+        let seal = move || {
+            let seal = async move { *answer.lock().unwrap() = Some(writer.seal_group(&manifest).await) };
+            Box::pin(seal) as futures::future::BoxFuture<'static, ()>
+        };
+        let collector = interrupted("gc/", seal, &world).await;
+        assert!(collector.collect(Margins::STANDARD).await.unwrap().deleted > 0);
+        assert!(matches!(sealed.lock().unwrap().take(), Some(Err(DepotError::Overtaken { .. }))));
+        assert_eq!(world.open().await.groups().await, Ok(Vec::new()));
+    });
+}
+
+/// The base goes, and with it what it shared, while an increment on it is written.
+#[test]
+fn a_base_deleted_and_marked_during_an_increment_takes_it_along() {
+    run(async {
+        let world = World::new(store::memory(), 1, small());
+        let old = world.open().await;
+        let bytes = content(200_000, 1);
+        let base = write(&old, &Disk::new(bytes.clone()), None, false).await.unwrap();
+        old.seal_group(&manifest(1, base.tree, None)).await.unwrap();
+        let collector = world.open().await;
+        let deleter = collector.clone();
+        let delete = move || {
+            let delete = async move {
+                deleter.delete_group(id(1)).await.unwrap();
+                deleter.collect(Margins::STANDARD).await.unwrap();
+            };
+            Box::pin(delete) as futures::future::BoxFuture<'static, ()>
+        };
+        let writer = interrupted("groups/", delete, &world).await;
+        let mut changed = bytes.clone();
+        changed[0] ^= 1;
+        let disk = Disk::since(changed, &bytes);
+        let written = write(&writer, &disk, Some(base.tree), true).await.unwrap();
+        let sealed = writer.seal_group(&manifest(2, written.tree, Some(1))).await;
+        assert!(matches!(sealed, Err(DepotError::Overtaken { .. })), "{sealed:?}");
+        assert_eq!(collector.groups().await, Ok(Vec::new()));
+    });
+}
+
+/// Two collectors from the same sight: one deletes, the other stops.
+#[test]
+fn of_two_collectors_one_wins() {
+    run(async {
+        let world = World::new(store::memory(), 1, small());
+        write(&*world.open().await, &Disk::new(content(100_000, 1)), None, false).await.unwrap();
+        let fast = world.open().await;
+        let clock = world.clock.clone();
+        let visit = move || {
+            let visit = async move {
+                clock.advance_s(1);
+                drop(fast.collect(Margins::STANDARD).await.unwrap());
+            };
+            Box::pin(visit) as futures::future::BoxFuture<'static, ()>
+        };
+        let slow = interrupted("gc/", visit, &world).await;
+        let report = slow.collect(Margins::STANDARD).await.unwrap();
+        assert!(report.refused.is_some());
+    });
+}
+
+fn pack(byte: u8) -> PackName {
+    PackName([byte; 32])
+}
+
+fn sight(marks: Vec<Mark>, named: &[u8]) -> Sight {
+    let marks =
+        Marks { depot: DepotId::from_bits(1), number: 4, made: Timestamp::from_seconds(0), packs: marks };
+    Sight {
+        now: Timestamp::from_seconds(10 * DAY_S),
+        marks: Some(marks),
+        packs: [pack(1), pack(2)].into(),
+        named: named.iter().map(|byte| pack(*byte)).collect::<HashSet<_>>(),
+        fresh: HashMap::new(),
+    }
+}
+
+#[test]
+fn a_decision_for_every_state_a_pack_can_be_in() {
+    let now = Timestamp::from_seconds(10 * DAY_S);
+    let old = MarkState::Marked { since: Timestamp::from_seconds(9 * DAY_S) };
+    let young = MarkState::Marked { since: Timestamp::from_seconds(9 * DAY_S + 1) };
+    let future = MarkState::Marked { since: Timestamp::from_seconds(99 * DAY_S) };
+    let from_now = MarkState::Marked { since: now };
+    let cases = [
+        (None, false, Some(from_now)),
+        (None, true, None),
+        (Some(young), false, Some(young)),
+        (Some(young), true, None),
+        (Some(old), false, Some(MarkState::Condemned)),
+        (Some(old), true, None),
+        (Some(future), false, Some(from_now)),
+        (Some(MarkState::Condemned), false, Some(MarkState::Condemned)),
+        // No pardon: whoever condemned it may be deleting it.
+        (Some(MarkState::Condemned), true, Some(MarkState::Condemned)),
+    ];
+    for (before, named, after) in cases {
+        let marks = before.map(|state| Mark { pack: pack(1), state }).into_iter().collect();
+        let decision = decide(&sight(marks, if named { &[1, 2] } else { &[2] }), Margins::STANDARD);
+        assert_eq!(decision.marks().first().map(|mark| mark.state), after, "{before:?} {named}");
+        assert_eq!(decision.condemned() == [pack(1)], after == Some(MarkState::Condemned));
+    }
+}
+
+#[test]
+fn a_mark_of_a_pack_that_is_gone_is_dropped() {
+    let gone = Mark { pack: pack(9), state: MarkState::Condemned };
+    assert!(decide(&sight(vec![gone], &[1, 2]), Margins::STANDARD).marks().is_empty());
+}
