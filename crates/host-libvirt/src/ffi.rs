@@ -119,6 +119,7 @@ functions! {
     virDomainGetState(Handle, *mut c_int, *mut c_int, c_uint) -> c_int;
     virDomainGetBlockInfo(Handle, *const c_char, *mut RawBlockInfo, c_uint) -> c_int;
     virDomainHasManagedSaveImage(Handle, c_uint) -> c_int;
+    virDomainManagedSave(Handle, c_uint) -> c_int;
     virDomainCreate(Handle) -> c_int;
     virDomainResume(Handle) -> c_int;
     virDomainShutdown(Handle) -> c_int;
@@ -329,6 +330,11 @@ impl Domain {
     pub(crate) fn has_managed_save(&self) -> Result<bool, VirError> {
         let got = unsafe { (self.api.virDomainHasManagedSaveImage)(self.handle, 0) };
         Ok(self.api.check(got)? == 1)
+    }
+
+    /// Suspends it to disk. Only tests do.
+    pub(crate) fn managed_save(&self) -> Result<(), VirError> {
+        self.api.check(unsafe { (self.api.virDomainManagedSave)(self.handle, 0) }).map(drop)
     }
 
     pub(crate) fn create(&self) -> Result<(), VirError> {

@@ -10,11 +10,12 @@ use async_trait::async_trait;
 use host::{
     DiskReader, DiskTarget, DiskWriter, Fate, Host, HostError, Mark, Marked, NewInstance, PreparedDisk, Stop,
 };
-use model::{DiskId, GroupId, HostId, Instance, InstanceId, RegionId, TaskId, ZoneId};
+use model::{ByteCount, DiskId, GroupId, HostId, Instance, InstanceId, RegionId, TaskId, ZoneId};
 use nbd::Endpoint;
 use tokio::time::Instant;
 
 use crate::failure::Failure;
+use crate::guard::{self, Guard};
 use crate::instances;
 use crate::link::Link;
 use crate::reader::Reader;
@@ -36,6 +37,9 @@ pub struct LibvirtOptions {
     /// Holds what guests overwrite while they are backed up, and sockets: a short path with room, for
     /// this process alone.
     pub scratch_dir: Option<PathBuf>,
+    /// Scratch space below which no session is opened; below half of it an open one is given up, before
+    /// a guest's write fails for want of it.
+    pub scratch_min: ByteCount,
     /// Where new disks go that have no source to lie beside.
     pub images_dir: Option<PathBuf>,
     /// How long a guest may take to shut down when asked.
@@ -50,6 +54,7 @@ impl LibvirtOptions {
             zone,
             id,
             scratch_dir: None,
+            scratch_min: ByteCount(256 * ByteCount::MIB),
             images_dir: None,
             shutdown_max: Duration::from_secs(90),
         }
@@ -66,7 +71,8 @@ pub struct LibvirtHost {
 pub(crate) struct Inner {
     pub(crate) options: LibvirtOptions,
     pub(crate) link: Arc<Link>,
-    scratch: Scratch,
+    pub(crate) scratch: Scratch,
+    pub(crate) guard: Guard,
     images: PathBuf,
     offline: tokio::sync::Mutex<HashMap<(InstanceId, GroupId), OfflineSession>>,
     locks: std::sync::Mutex<HashMap<InstanceId, Arc<tokio::sync::Mutex<()>>>>,
@@ -86,6 +92,7 @@ impl LibvirtHost {
             link: Link::new(options.uri.clone(), options.region.clone()),
             options,
             scratch,
+            guard: Guard::default(),
             images,
             offline: tokio::sync::Mutex::default(),
             locks: std::sync::Mutex::default(),
@@ -116,7 +123,7 @@ impl LibvirtHost {
 }
 
 impl Inner {
-    fn lock_of(&self, instance: InstanceId) -> Arc<tokio::sync::Mutex<()>> {
+    pub(crate) fn lock_of(&self, instance: InstanceId) -> Arc<tokio::sync::Mutex<()>> {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(locks.entry(instance).or_default())
     }
@@ -148,14 +155,18 @@ impl Inner {
         }
         let scratch = self.scratch.clone();
         let asked = mark.clone();
+        let space = self.options.scratch_min;
         let outcome = self.with(mark.instance, move |looked| {
             if looked.active {
-                return running::mark(looked, &asked, &scratch).map(Ok);
+                return running::mark(looked, &asked, &scratch, space).map(Ok);
             }
             stopped::look(looked, &asked, &scratch.session(asked.instance, asked.group)).map(Err)
         });
         match outcome.await? {
-            Ok(marked) => Ok(marked),
+            Ok(marked) => {
+                guard::watch(&self, mark.instance, mark.group);
+                Ok(marked)
+            }
             Err(prospect) => {
                 let session = stopped::open(&self.link, &self.scratch, &mark, prospect).await?;
                 let marked = session.record.marked();
@@ -206,6 +217,9 @@ impl Inner {
                         .with(instance, move |looked| {
                             let open = looked.active
                                 && running::job(&looked.domain, &scratch, &session)? == Job::This;
+                            if !open && session.is_full() {
+                                return Err(no_space().into());
+                            }
                             let record = session.load().filter(|_| open);
                             record.ok_or_else(|| running::lost("no session of this group is open"))
                         })
@@ -217,7 +231,8 @@ impl Inner {
                 }
             }
         };
-        Reader::open(&endpoint, &export, size, bitmap.as_deref()).await
+        let session = self.scratch.session(instance, group);
+        Reader::open(&endpoint, &export, size, bitmap.as_deref(), session).await
     }
 
     async fn stop(&self, instance: InstanceId, how: Stop) -> Result<(), HostError> {
@@ -394,6 +409,11 @@ impl Host for LibvirtHost {
         };
         self.alone(instance, attach).await
     }
+}
+
+/// Why a session ended that its guard gave up.
+pub(crate) fn no_space() -> HostError {
+    HostError::NoSpace("the guest overwrote more during its backup than the scratch space holds".into())
 }
 
 fn target_instance(target: &DiskTarget) -> InstanceId {

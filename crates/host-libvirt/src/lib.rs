@@ -9,6 +9,7 @@ mod disks;
 mod domain;
 mod failure;
 mod ffi;
+mod guard;
 mod host;
 mod image;
 mod instances;

@@ -7,9 +7,11 @@ use bytes::{Bytes, BytesMut};
 use futures::future::try_join_all;
 use host::{DiskExtent, DiskReader, HostError};
 use model::{ByteCount, Extent};
-use nbd::{Client, Endpoint};
+use nbd::{Client, Endpoint, NbdError};
 
 use crate::failure::nbd;
+use crate::host::no_space;
+use crate::session::SessionDir;
 
 /// One connection is one coroutine queue in QEMU; a second keeps both sides busy.
 const CONNECTIONS: usize = 2;
@@ -28,6 +30,7 @@ pub(crate) struct Reader {
     /// Where the contexts stand among those granted.
     allocation: Option<usize>,
     dirty: Option<usize>,
+    session: SessionDir,
 }
 
 impl Reader {
@@ -37,6 +40,7 @@ impl Reader {
         export: &str,
         size: u64,
         bitmap: Option<&str>,
+        session: SessionDir,
     ) -> Result<Self, HostError> {
         let bitmap = bitmap.map(|name| format!("qemu:dirty-bitmap:{name}"));
         let mut contexts = vec![ALLOCATION];
@@ -58,11 +62,19 @@ impl Reader {
         while many && clients.len() < CONNECTIONS {
             clients.push(Client::connect(endpoint, export, &contexts).await.map_err(nbd)?);
         }
-        Ok(Self { clients, next: AtomicUsize::new(0), size, allocation, dirty })
+        Ok(Self { clients, next: AtomicUsize::new(0), size, allocation, dirty, session })
     }
 
     fn client(&self) -> &Client {
         &self.clients[self.next.fetch_add(1, Ordering::Relaxed) % self.clients.len()]
+    }
+
+    /// A session that its guard gave up says why it was lost.
+    fn failed(&self, error: NbdError) -> HostError {
+        match nbd(error) {
+            HostError::Lost(_) if self.session.is_full() => no_space(),
+            other => other,
+        }
     }
 
     fn check(&self, range: Extent) -> Result<(), HostError> {
@@ -86,7 +98,8 @@ impl Reader {
 
     async fn read_piece(&self, range: Extent) -> Result<Bytes, HostError> {
         let wide = self.widened(range);
-        let bytes = self.client().read(wide.offset, length(wide.len)?).await.map_err(nbd)?;
+        let bytes = self.client().read(wide.offset, length(wide.len)?).await;
+        let bytes = bytes.map_err(|error| self.failed(error))?;
         let start = index(range.offset - wide.offset)?;
         Ok(bytes.slice(start..start + index(range.len)?))
     }
@@ -105,7 +118,8 @@ impl DiskReader for Reader {
             return Ok(vec![DiskExtent { extent: asked, zero: false, changed: true }]);
         }
         let wide = self.widened(asked);
-        let status = self.client().block_status(wide.offset, length(wide.len)?).await.map_err(nbd)?;
+        let status = self.client().block_status(wide.offset, length(wide.len)?).await;
+        let status = status.map_err(|error| self.failed(error))?;
         let of = |context: Option<usize>| {
             let found = status.iter().find(|status| Some(status.context) == context);
             found.map(|status| status.extents.as_slice())

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use host::{Fate, HostError, InstanceSpec, Mark, Marked};
-use model::{DiskCapability, GroupId, InstanceId, RegionId};
+use model::{ByteCount, DiskCapability, GroupId, InstanceId, RegionId};
 use tokio::time::Instant;
 
 use crate::checkpoint::{self, Ours};
@@ -30,8 +30,6 @@ use crate::image;
 use crate::session::{DiskRecord, Record, Scratch, SessionDir};
 use crate::xml::Element;
 
-/// Less scratch space than this and a busy guest could be stopped by a full disk before anybody sees.
-pub(crate) const SCRATCH_MIN: u64 = 16 << 20;
 /// An aborted job is gone in milliseconds, unless QEMU waits for its disks.
 const END_MAX: Duration = Duration::from_secs(60);
 
@@ -87,7 +85,12 @@ pub(crate) fn job(domain: &Domain, scratch: &Scratch, session: &SessionDir) -> R
     })
 }
 
-pub(crate) fn mark(looked: &Looked, mark: &Mark, scratch: &Scratch) -> Result<Marked, Failure> {
+pub(crate) fn mark(
+    looked: &Looked,
+    mark: &Mark,
+    scratch: &Scratch,
+    space: ByteCount,
+) -> Result<Marked, Failure> {
     let session = scratch.session(mark.instance, mark.group);
     match job(&looked.domain, scratch, &session)? {
         Job::This => {
@@ -106,16 +109,15 @@ pub(crate) fn mark(looked: &Looked, mark: &Mark, scratch: &Scratch) -> Result<Ma
     if looked.domain.has_job()? {
         return Err(busy("another job runs on this instance"));
     }
-    if scratch.free()? < SCRATCH_MIN {
+    if scratch.free()? < space.0 {
         return Err(HostError::NoSpace(format!(
-            "{} is needed in {} to hold what the guest overwrites meanwhile",
-            model::ByteCount(SCRATCH_MIN),
+            "{space} is needed in {} to hold what the guest overwrites meanwhile",
             scratch.root().display()
         ))
         .into());
     }
     let chosen = choose(looked, mark, &known)?;
-    let begun = begin(looked, mark.group, &session, chosen);
+    let begun = begin(looked, mark, scratch, &session, chosen);
     if begun.is_err() && job(&looked.domain, scratch, &session).is_ok_and(|job| job == Job::None) {
         session.remove()?;
     }
@@ -186,7 +188,8 @@ fn base(
 
 fn begin(
     looked: &Looked,
-    group: GroupId,
+    mark: &Mark,
+    scratch: &Scratch,
     session: &SessionDir,
     mut chosen: Vec<Chosen<'_>>,
 ) -> Result<Marked, Failure> {
@@ -194,7 +197,7 @@ fn begin(
     let spec = spec(&looked.domain)?;
     let tracked: Vec<&str> =
         chosen.iter().filter(|disk| disk.tracked).map(|disk| disk.disk.device.as_str()).collect();
-    let checkpoint = checkpoint::xml(group, &looked.def, &tracked)?;
+    let checkpoint = checkpoint::xml(mark.group, &looked.def, &tracked)?;
     let checkpoint = (!tracked.is_empty()).then_some(checkpoint);
     let mut record = record(&spec, &chosen);
     session.save(&record)?;
@@ -217,7 +220,11 @@ fn begin(
     result?;
     record.begun = true;
     record.held_us = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
-    session.save(&record)?;
+    if let Err(failure) = session.save(&record) {
+        // A session that cannot be found again after a crash is not left open.
+        unmark(looked, mark.instance, mark.group, Fate::Drop, scratch)?;
+        return Err(failure);
+    }
     Ok(record.marked())
 }
 

@@ -27,6 +27,9 @@ use crate::failure::{Failure, io};
 
 const SOCKET: &str = "s";
 const RECORD: &str = "session.json";
+/// An empty file whose name says whether scratch space lasted: renaming needs no space.
+const LASTS: &str = "space-lasts";
+const FULL: &str = "space-ran-out";
 const SOCKET_PATH_MAX: usize = 107;
 /// `<group>.<instance>/disk9999.nbd`, the longest path below the scratch directory.
 const BELOW_MAX: usize = 64;
@@ -124,6 +127,7 @@ impl SessionDir {
     pub(crate) fn create(&self, owner: Option<(u32, u32)>) -> Result<(), Failure> {
         self.remove()?;
         std::fs::DirBuilder::new().mode(0o700).create(&self.path)?;
+        std::fs::write(self.path.join(LASTS), [])?;
         if let Some((user, group)) = owner.filter(|owner| owner.0 != 0) {
             chown(&self.path, Some(user), Some(group))?;
         }
@@ -140,6 +144,18 @@ impl SessionDir {
 
     pub(crate) fn load(&self) -> Option<Record> {
         serde_json::from_slice(&std::fs::read(self.path.join(RECORD)).ok()?).ok()
+    }
+
+    /// Notes that the session was given up for want of scratch space.
+    pub(crate) fn note_full(&self) {
+        if let Err(error) = std::fs::rename(self.path.join(LASTS), self.path.join(FULL)) {
+            tracing::warn!("cannot note that scratch space ran out: {error}");
+        }
+    }
+
+    /// It was given up for want of scratch space.
+    pub(crate) fn is_full(&self) -> bool {
+        self.path.join(FULL).exists()
     }
 
     /// Removes everything of a session that has ended.

@@ -69,3 +69,8 @@ pub async fn begin(
 pub async fn abort(host: &LibvirtHost, instance: InstanceId) -> Result<(), HostError> {
     host.inner().with(instance, |looked| Ok(looked.domain.abort_job()?)).await
 }
+
+/// Suspends a machine to disk.
+pub async fn managed_save(host: &LibvirtHost, instance: InstanceId) -> Result<(), HostError> {
+    host.inner().with(instance, |looked| Ok(looked.domain.managed_save()?)).await
+}

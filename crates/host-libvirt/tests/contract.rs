@@ -13,7 +13,7 @@ async fn the_libvirt_host_keeps_its_contract() {
         .map(|name| {
             let fixture = &fixture;
             async move {
-                let started = std::time::Instant::now();
+                let started = tokio::time::Instant::now();
                 let kept = contract::one(fixture, name).await;
                 eprintln!("{name}: {:?} {}", started.elapsed(), if kept.is_ok() { "kept" } else { "BROKEN" });
                 kept.err()

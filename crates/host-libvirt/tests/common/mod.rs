@@ -20,7 +20,7 @@ const QEMU_CONF: &str = "stdio_handler = \"file\"\nsecurity_driver = \"none\"\nn
     cgroup_controllers = []\nuser = \"root\"\ngroup = \"root\"\ndynamic_ownership = 0\nremember_owner = 0\n";
 
 /// The one root of this process: libvirt's embedded driver knows no second.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
     ROOT.get_or_init(|| {
         for entry in std::fs::read_dir("/tmp").unwrap().flatten() {
@@ -38,11 +38,12 @@ pub fn root() -> &'static Path {
     })
 }
 
-pub fn options(name: &str) -> LibvirtOptions {
+pub(crate) fn options(name: &str) -> LibvirtOptions {
     let uri = format!("qemu:///embed?root={}/lv", root().display());
     let mut options =
         LibvirtOptions::new(&uri, RegionId::from("tokyo"), ZoneId::from("tokyo-a"), HostId::from_bits(1));
     options.scratch_dir = Some(root().join(name));
+    options.scratch_min = ByteCount(16 * ByteCount::MIB);
     options.images_dir = Some(root().join("images"));
     options.shutdown_max = Duration::from_millis(300);
     options
@@ -68,13 +69,13 @@ fn processes(needle: &str) -> Vec<i32> {
     found
 }
 
-fn kill_qemu(needle: &str) {
+pub(crate) fn kill_qemu(needle: &str) {
     for pid in processes(needle) {
         let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
     }
 }
 
-pub struct Chance;
+pub(crate) struct Chance;
 
 impl Entropy for Chance {
     fn fill(&self, bytes: &mut [u8]) {
@@ -82,7 +83,7 @@ impl Entropy for Chance {
     }
 }
 
-pub struct Libvirt {
+pub(crate) struct Libvirt {
     name: String,
     host: Mutex<Arc<LibvirtHost>>,
     made: AtomicU32,
@@ -97,31 +98,32 @@ impl Drop for Libvirt {
 }
 
 impl Libvirt {
-    pub async fn new(name: &str) -> Self {
+    pub(crate) async fn new(name: &str) -> Self {
         keep_open().await;
         let host = LibvirtHost::connect(options(name)).unwrap();
         Self { name: name.into(), host: Mutex::new(host), made: AtomicU32::new(0) }
     }
 
-    pub fn host(&self) -> Arc<LibvirtHost> {
+    pub(crate) fn host(&self) -> Arc<LibvirtHost> {
         Arc::clone(&self.host.lock().unwrap())
     }
 
-    pub fn set_host(&self, host: Arc<LibvirtHost>) {
+    pub(crate) fn set_host(&self, host: Arc<LibvirtHost>) {
         *self.host.lock().unwrap() = host;
     }
 
-    pub fn scratch(&self) -> PathBuf {
+    pub(crate) fn scratch(&self) -> PathBuf {
         root().join(&self.name)
     }
 
-    pub fn directory(&self) -> PathBuf {
+    pub(crate) fn directory(&self) -> PathBuf {
         root().join(format!("d-{}", self.name))
     }
 
     /// Defines a machine whose disks are these files, without starting it.
-    pub async fn define(&self, disks: &[(PathBuf, &str, &str)]) -> Result<InstanceId, HostError> {
+    pub(crate) async fn define(&self, disks: &[(PathBuf, &str, &str)]) -> Result<InstanceId, HostError> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
+        // Without <acpi/> libvirt 9.0 says `-no-acpi`, which QEMU 10 does not know any more.
         let mut xml = format!(
             "<domain type='qemu'><name>{}-{number}</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>\
              <os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features><devices>\
@@ -142,7 +144,7 @@ impl Libvirt {
         testing::define(&self.host(), &xml).await
     }
 
-    pub fn image(&self, format: &str, size: ByteCount) -> PathBuf {
+    pub(crate) fn image(&self, format: &str, size: ByteCount) -> PathBuf {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         std::fs::create_dir_all(self.directory()).unwrap();
         let path = self.directory().join(format!("disk{number}.{format}"));
@@ -172,7 +174,7 @@ impl Libvirt {
         Ok((alias, format.to_owned(), between("<source file='").unwrap().into()))
     }
 
-    pub async fn io(&self, instance: InstanceId, alias: &str, command: &str) -> Result<(), HostError> {
+    pub(crate) async fn io(&self, instance: InstanceId, alias: &str, command: &str) -> Result<(), HostError> {
         let command = format!("qemu-io -d /machine/peripheral/{alias}/virtio-backend \"{command}\"");
         let said = testing::monitor(&self.host(), instance, &command).await?;
         if said.trim().is_empty() { Ok(()) } else { Err(HostError::Failed(said)) }
@@ -192,7 +194,7 @@ impl Libvirt {
     }
 }
 
-pub fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?} is needed: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
