@@ -77,7 +77,7 @@ class MainJob(unittest.TestCase):
         return self.client.describe_udm_snapshots(request).snapshots
 
     def test_protect_back_up_roll_back_clone_delete(self):
-        policy = self.policy("client test")
+        policy = self.policy("client-test")
         self.bind(policy, self.instance)
         listed = self.client.describe_policies_v2(hbr.DescribePoliciesV2Request(policy_id=policy)).policies
         self.assertEqual([one.policy_id for one in listed], [policy])
@@ -86,7 +86,7 @@ class MainJob(unittest.TestCase):
         self.assertEqual((rule.rule_type, rule.retention), ("BACKUP", 7))
 
         with Refused(self, "PolicyAlreadyBoundWithThisDataSource", 400):
-            self.bind(self.policy("second"), self.instance)
+            self.bind(self.policy("client-second"), self.instance)
 
         jobs = []
         for _ in range(2):

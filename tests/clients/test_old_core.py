@@ -41,7 +41,8 @@ class OldCore(unittest.TestCase):
     def test_a_wrong_secret(self):
         with self.assertRaises(ServerException) as caught:
             call(DescribePoliciesV2Request(), secret="wrong")
-        self.assertEqual(caught.exception.get_error_code(), "SignatureDoesNotMatch")
+        # The SDK says this, and not SignatureDoesNotMatch, when the server shows it signed the very same string.
+        self.assertEqual(caught.exception.get_error_code(), "InvalidAccessKeySecret")
 
 
 if __name__ == "__main__":

@@ -95,8 +95,8 @@ pub(crate) fn once(janitor: &Janitor, build: Build) -> Result<()> {
 }
 
 /// Sets the stage and leaves it to whoever looks.
-pub(crate) fn interactive(janitor: &Janitor) -> Result<()> {
-    let stage = Stage::set(janitor, Build::Release)?;
+pub(crate) fn interactive(janitor: &Janitor, build: Build) -> Result<()> {
+    let stage = Stage::set(janitor, build)?;
     println!("{}", what_to_try(&stage)?);
     // Enter, or the end of input, ends it; Ctrl-C does too, by way of the janitor.
     let read = std::io::stdin().lock().lines().next();
@@ -141,6 +141,7 @@ Press Enter or Ctrl-C to stop; nothing is left behind.
 /// The official SDKs against a server that simulates its hosts.
 pub(crate) fn client_tests(janitor: &Janitor) -> Result<()> {
     let program = server::build(Build::Debug)?;
+    setup::install_sdks()?;
     let home = setup::scratch(janitor, &sh::target().join("demo"), "clients")?;
     let server = Server::start(janitor, &program, &home, Serving::Simulated(3))?;
     let mut tests = command(setup::python(), &["-m", "unittest", "discover", "-v", "-s"]);

@@ -20,9 +20,10 @@ usage: cargo xtask <command>
 
   demo           two guests, two regions, a server; says what to try, ends with Ctrl-C
   demo --once    plays the whole scenario and exits 0 only if every check held
-                 (with --debug after it, on the build the tests use)
+                 (--debug takes the build that the tests use: no wait, other figures)
   test [-- …]    all tests with all their set-up; what follows goes to cargo test
   ci             what CI runs: format, lints, tidy, test
+  clients        the official SDKs against a server with simulated instances
   setup          installs what tests and demo need, and starts nothing
   tidy           the house rules
   deps           which crate uses which
@@ -44,12 +45,11 @@ fn run() -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["janitor"] => janitor::work(),
-        ["demo"] => cleanly(demo::interactive),
-        ["demo", "--once"] => cleanly(|janitor| demo::once(janitor, demo::Build::Release)),
-        ["demo", "--once", "--debug"] => cleanly(|janitor| demo::once(janitor, demo::Build::Debug)),
+        ["demo", flags @ ..] => demo(flags),
         ["test", rest @ ..] => {
             cleanly(|janitor| checks::test(janitor, rest.strip_prefix(&["--"]).unwrap_or(rest)))
         }
+        ["clients"] => cleanly(demo::client_tests),
         ["setup"] => setup::install(),
         ["ci"] => cleanly(checks::ci),
         ["tidy"] => tidy::run(),
@@ -61,6 +61,17 @@ fn run() -> Result<()> {
         }
         _ => bail!("{USAGE}"),
     }
+}
+
+fn demo(flags: &[&str]) -> Result<()> {
+    if let Some(unknown) = flags.iter().find(|flag| !["--once", "--debug"].contains(flag)) {
+        bail!("demo knows no {unknown}\n\n{USAGE}");
+    }
+    let build = if flags.contains(&"--debug") { demo::Build::Debug } else { demo::Build::Release };
+    if flags.contains(&"--once") {
+        return cleanly(|janitor| demo::once(janitor, build));
+    }
+    cleanly(|janitor| demo::interactive(janitor, build))
 }
 
 /// Runs with a janitor who cleans up before we return, whatever became of the work.

@@ -1,5 +1,6 @@
 //! The product's own command line, called as a user would.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,10 +27,11 @@ impl Cli {
         serde_json::from_str(&said).with_context(|| format!("hikae {} said {said:?}", arguments.join(" ")))
     }
 
-    /// One call that must not succeed: what it said while refusing, or `None` if it did succeed.
-    pub(crate) fn refused(&self, arguments: &[&str]) -> Result<Option<String>> {
+    /// One call that must not succeed.
+    pub(crate) fn refused(&self, arguments: &[&str]) -> Result<Refused> {
         let output = output(&mut self.command(arguments))?;
-        Ok((!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned()))
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Ok(Refused { code: output.status.code(), said })
     }
 
     /// Any operation of the wire: its answer as it came.
@@ -58,5 +60,51 @@ impl Cli {
         }
         command.envs(self.environment.iter().map(|(name, value)| (*name, value)));
         command
+    }
+}
+
+/// How a call was refused, if it was.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    code: Option<i32>,
+    said: String,
+}
+
+impl Refused {
+    /// It did not succeed, did not crash, and said why.
+    pub(crate) fn is_some(&self) -> bool {
+        matches!(self.code, Some(1..=4)) && !self.said.is_empty()
+    }
+
+    /// The server refused it, with this code of the wire.
+    pub(crate) fn is(&self, wire_code: &str) -> bool {
+        self.code == Some(3) && self.said.contains(wire_code)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.code, self.said.lines().next()) {
+            (Some(0), _) => f.write_str("it was not"),
+            (_, Some(line)) => f.write_str(line),
+            (_, None) => f.write_str("without a word"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn success_a_crash_and_silence_are_no_refusals() {
+        let refused = |code, said: &str| Refused { code, said: said.to_owned() };
+        assert!(refused(Some(3), "PolicyInUse").is_some());
+        assert!(!refused(Some(0), "warning").is_some());
+        assert!(!refused(Some(101), "panicked").is_some());
+        assert!(!refused(None, "killed").is_some());
+        assert!(!refused(Some(3), "").is_some());
+        assert!(refused(Some(3), "Error: PolicyInUse").is("PolicyInUse"));
+        assert!(!refused(Some(2), "Error: PolicyInUse").is("PolicyInUse"));
     }
 }

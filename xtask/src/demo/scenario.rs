@@ -176,3 +176,23 @@ impl<'a> Play<'a> {
 fn clock() -> Instant {
     now()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_point_may_hold_only_numbers_of_one_instant_within_the_backup() {
+        let numbers = |a, b| Numbers { a, b };
+        let taken =
+            Taken { point: String::new(), job: Value::Null, before: numbers(10, 9), after: numbers(20, 20) };
+        for fine in [(10, 9), (10, 10), (15, 14), (20, 20)] {
+            assert!(taken.may_hold(numbers(fine.0, fine.1)), "{fine:?}");
+        }
+        for wrong in [(9, 9), (21, 20), (15, 13), (14, 15), (0, 0)] {
+            assert!(!taken.may_hold(numbers(wrong.0, wrong.1)), "{wrong:?}");
+        }
+    }
+}

@@ -31,6 +31,7 @@ pub(crate) struct Server {
     arguments: Vec<String>,
     data: PathBuf,
     log: PathBuf,
+    region: &'static str,
     port: u16,
     child: Child,
     /// The most memory any of its lives has used.
@@ -71,17 +72,22 @@ impl Server {
         let (data, log, port) = (home.join("data"), home.join("server.log"), free_port()?);
         let mut arguments = vec!["serve".to_owned(), "--data".into(), data.display().to_string()];
         arguments.extend(["--listen".into(), format!("127.0.0.1:{port}")]);
-        match serving {
+        let region = match serving {
             Serving::Config(config) => {
                 let file = home.join("hikae.toml");
                 std::fs::write(&file, config)?;
                 arguments.extend(["--config".into(), file.display().to_string()]);
+                REGIONS[0]
             }
-            Serving::Simulated(count) => arguments.extend(["--simulate".into(), count.to_string()]),
-        }
+            Serving::Simulated(count) => {
+                arguments.extend(["--simulate".into(), count.to_string()]);
+                "default"
+            }
+        };
         let child = launch(program, &arguments, &log)?;
         janitor.adopt(&child)?;
-        let mut server = Self { program: program.to_owned(), arguments, data, log, port, child, peak_kib: 0 };
+        let mut server =
+            Self { program: program.to_owned(), arguments, data, log, region, port, child, peak_kib: 0 };
         server.wait_until_up()?;
         Ok(server)
     }
@@ -101,7 +107,7 @@ impl Server {
         let key: Value = serde_json::from_str(&text).context("read the root access key")?;
         Ok(vec![
             ("HIKAE_ENDPOINT", format!("http://{}", self.endpoint())),
-            ("HIKAE_REGION", REGIONS[0].to_owned()),
+            ("HIKAE_REGION", self.region.to_owned()),
             ("HIKAE_ACCESS_KEY_ID", answer::text(&key, "access_key_id")?),
             ("HIKAE_ACCESS_KEY_SECRET", answer::text(&key, "access_key_secret")?),
         ])

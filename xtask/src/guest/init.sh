@@ -34,9 +34,11 @@ for port in /sys/class/virtio-ports/*; do
     qemu-ga -m virtio-serial -p "/dev/${port##*/}" -t /run > /run/qemu-ga.log 2>&1 &
 done
 
+# Noise of this machine's own: two guests must not hold the same.
+seed=$(cksum < /sys/class/dmi/id/product_uuid | cut -d ' ' -f 1)
 for word in $(cat /proc/cmdline); do
     case $word in
-        hikae.fill=*) [ -e /b/fill ] || hikae-guest fill /b/fill "${word#hikae.fill=}" $$ > /dev/console 2>&1 ;;
+        hikae.fill=*) [ -e /b/fill ] || hikae-guest fill /b/fill "${word#hikae.fill=}" "$seed" > /dev/console 2>&1 ;;
     esac
 done
 

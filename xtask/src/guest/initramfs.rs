@@ -33,6 +33,8 @@ const APPLETS: &[&str] = &[
     "df",
     "md5sum",
     "sha256sum",
+    "cksum",
+    "cut",
 ];
 
 const INIT: &str = include_str!("init.sh");

@@ -94,8 +94,8 @@ fn add_suite(suite: &str) -> Result<()> {
     std::fs::write(BACKPORTS, source).with_context(|| format!("write {BACKPORTS}"))
 }
 
-/// libvirt's QEMU driver refuses to start without the user it was built for, whatever its settings say. Debian
-/// makes that user with the package that also brings systemd units, which we have no use for.
+/// libvirt's QEMU driver refuses to start without the user it was built for, whatever its settings
+/// say. Debian makes that user with the package that also brings systemd units: we need no more of it.
 pub(crate) fn guests_user() -> Result<()> {
     const NAME: &str = "libvirt-qemu";
     if !succeeds(&mut command("getent", &["group", NAME])) {

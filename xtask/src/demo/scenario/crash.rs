@@ -13,8 +13,8 @@ use crate::sh::{say, wait_for};
 /// Moments to die at; each is drawn anew in every run.
 const CRASHES: usize = 3;
 
-/// A backup here takes a few seconds; a moment within it is what we want.
-const DIE_WITHIN_MS: u64 = 2500;
+/// A backup here takes about a second; a moment within it is what we want.
+const DIE_WITHIN_MS: u64 = 1200;
 
 const RECOVERED_AT_MOST: Duration = Duration::from_secs(120);
 

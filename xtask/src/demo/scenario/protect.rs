@@ -32,9 +32,9 @@ impl Play<'_> {
             self.stage.cli.call(&["policy", "create", "demo-cli", "--every", "1d", "--keep-days", "7"])?;
         let policy = answer::text(&made, "id")?;
         let twice = self.stage.cli.refused(&["protect", &b.instance, "--policy", &policy])?;
-        let why = twice.unwrap_or_default();
-        let refused = why.contains("PolicyAlreadyBoundWithThisDataSource");
-        self.checks.that(refused, "an instance that has a policy is not bound to a second one");
+        let refused = twice.is("PolicyAlreadyBoundWithThisDataSource");
+        self.checks
+            .that(refused, format!("an instance that has a policy is not bound to a second one: {twice}"));
         self.stage.cli.call(&["unprotect", &b.instance])?;
         self.stage.cli.call(&["protect", &b.instance, "--policy", &policy])?;
         let first_b = self.back_up(&b, "first backup by the command line")?;
@@ -45,13 +45,13 @@ impl Play<'_> {
     /// After a change of one percent each.
     pub(super) fn second_backups(&mut self) -> Result<[Taken; 2]> {
         let machines = self.machines.clone();
-        for machine in &machines {
-            run_in(&machine.guest.name, "/bin/hikae-guest", &["fill", "/b/change", CHANGE, "77"])
+        for (machine, seed) in machines.iter().zip(["77", "78"]) {
+            run_in(&machine.guest.name, "/bin/hikae-guest", &["fill", "/b/change", CHANGE, seed])
                 .with_context(|| format!("change something in {}", machine.guest.name))?;
         }
         let [a, b] = &machines;
-        let second_a = self.back_up(a, "second backup")?;
-        let second_b = self.back_up(b, "second backup")?;
+        let second_a = self.back_up(a, "backup of a 1 % change (aim: under 2 s)")?;
+        let second_b = self.back_up(b, "backup of a 1 % change (aim: under 2 s)")?;
         for (machine, taken) in [(a, &second_a), (b, &second_b)] {
             let read = bytes_read(&taken.job)?;
             self.checks.that(

@@ -11,7 +11,7 @@ impl Play<'_> {
         let machine = self.machines[0].clone();
         let name = machine.guest.name.clone();
         let running = self.stage.cli.refused(&["rollback", &to.point, "--wait", "--yes"])?;
-        self.checks.that(running.is_some(), format!("roll back of running {name} is refused"));
+        self.checks.that(running.is_some(), format!("roll back of running {name} is refused: {running}"));
         self.stage.cli.api(
             "Ecs",
             "StopInstance",
@@ -87,7 +87,7 @@ impl Play<'_> {
         self.checks.that(gone, "the deleted point is listed no more");
         let refused =
             self.stage.cli.refused(&["clone", &first.point, "--name", "hikae-demo-none", "--wait"])?;
-        self.checks.that(refused.is_some(), "the deleted point can't be cloned");
+        self.checks.that(refused.is_some(), format!("the deleted point can't be cloned: {refused}"));
 
         let after = self.clone_as(&second.point, "after")?;
         let (one, other) = (disk_files(&before.guest)?, disk_files(&after.guest)?);
