@@ -142,8 +142,8 @@ pub(crate) enum Command {
     Point(PointCommand),
     /// Overwrite a stopped instance with what it was at a point
     #[command(
-        after_help = "Everything written since the point is lost, so --yes is asked for. The instance must be \
-        stopped.\n\nExample:\n  hikae rollback s-000… --boot --wait --yes"
+        after_help = "Everything written since the point is lost, so --yes is asked for. The instance must \
+        be stopped.\n\nExample:\n  hikae rollback s-000… --boot --wait --yes"
     )]
     Rollback(RollbackArgs),
     /// Make a new instance from a point
@@ -161,9 +161,9 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Everything lives under the data directory: the catalog (catalog.db), the regions' depots (depots/), the root key \
-that seals all others (root.key: keep a copy elsewhere, without it the depots cannot be read) and, from the first \
-start on, root-access-key.json. Stop with Ctrl-C or SIGTERM; running jobs are taken up again at the next start.
+Everything lives under the data directory: the catalog (catalog.db), the regions' depots (depots/), \
+root-access-key.json, and the root key that seals all others (root.key: keep a copy elsewhere, without it \
+the depots cannot be read). Stop with Ctrl-C or SIGTERM; jobs under way are taken up again by the next start.
 
 Examples:
   hikae serve --data /var/lib/hikae

@@ -186,9 +186,9 @@ fn credentials(
         (None, Some(_), _) => Err(Failure::Usage("an access key secret is given without its id".to_owned())),
         (None, None, Some(directory)) => {
             let path = directory.join(KEY_FILE);
-            let text = std::fs::read(&path)
-                .map(Zeroizing::new)
-                .map_err(|error| Failure::Usage(format!("cannot read the access key {}: {error}", path.display())))?;
+            let unreadable = |error| format!("cannot read the access key {}: {error}", path.display());
+            let text = std::fs::read(&path).map_err(|error| Failure::Usage(unreadable(error)))?;
+            let text = Zeroizing::new(text);
             let key: KeyFile = serde_json::from_slice(&text)
                 // The error would quote the file.
                 .map_err(|_| Failure::Usage(format!("{} is not an access key file", path.display())))?;

@@ -36,8 +36,8 @@ pub(crate) async fn watch(session: &Session, job: &str) -> Result<(), Failure> {
         row = follow(session, job) => row,
         signal = tokio::signal::ctrl_c() => {
             let _ = signal;
-            let words = format!("no longer watching; {job} goes on. 'hikae job watch {job}' follows it again");
-            Err(Failure::Interrupted(words))
+            let again = format!("'hikae job watch {job}' follows it again");
+            Err(Failure::Interrupted(format!("no longer watching; {job} goes on. {again}")))
         }
     };
     let row = followed?;

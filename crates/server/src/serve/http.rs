@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use futures::StreamExt as _;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -30,6 +31,8 @@ const CONNECTIONS_MAX: usize = 512;
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// Read and thrown away of a body that is too long: a client that is still sending would not hear why.
+const BODY_BYTES_DRAINED: usize = 16 << 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// After the system ran out of something, such as file descriptors.
@@ -91,15 +94,9 @@ async fn handle(State(services): State<Arc<Services>>, request: Request) -> Resp
 
 async fn read(request: Request) -> Result<RawRequest, Refusal> {
     let (head, body) = request.into_parts();
-    let body = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_BYTES_MAX)).await;
-    let body = match body {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => {
-            return Err(Refusal::new(Code::RequestTooLarge, "the body broke off or is longer than 1 MiB")
-                .remedy("Send less at once."));
-        }
-        Err(_) => return Err(Refusal::new(Code::RequestTooLarge, "the body did not come in time")),
-    };
+    let body = tokio::time::timeout(BODY_TIMEOUT, read_body(body)).await;
+    let body =
+        body.unwrap_or_else(|_| Err(Refusal::new(Code::RequestTooLarge, "the body did not come in time")))?;
     let headers = head.headers.iter();
     Ok(RawRequest {
         method: head.method.as_str().to_owned(),
@@ -110,8 +107,27 @@ async fn read(request: Request) -> Result<RawRequest, Refusal> {
                 (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
             })
             .collect(),
-        body: body.to_vec(),
+        body,
     })
+}
+
+async fn read_body(body: Body) -> Result<Vec<u8>, Refusal> {
+    let (mut kept, mut len) = (Vec::new(), 0);
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Refusal::new(Code::InvalidParameter, "the body broke off"))?;
+        len += chunk.len();
+        if len <= BODY_BYTES_MAX {
+            kept.extend_from_slice(&chunk);
+        } else if len > BODY_BYTES_DRAINED {
+            break;
+        }
+    }
+    if len > BODY_BYTES_MAX {
+        let message = format!("the body is longer than {BODY_BYTES_MAX} bytes");
+        return Err(Refusal::new(Code::RequestTooLarge, message).remedy("Send less at once."));
+    }
+    Ok(kept)
 }
 
 fn respond(answer: Answer) -> Response {

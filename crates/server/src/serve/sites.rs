@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::config::{HostConfig, RegionConfig};
 
 /// The same made-up instances at every start.
-const SIMULATION_SEED: u64 = 0x6869_6b61_65;
+const SIMULATION_SEED: u64 = 0x0068_696b_6165;
 
 /// Made-up guests write a little, so that there is something to back up.
 const GUESTS_WRITE_EVERY: Duration = Duration::from_secs(1);
