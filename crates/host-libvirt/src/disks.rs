@@ -149,6 +149,10 @@ fn place(
         DiskTarget::ForNew { name, device, size, spec, .. } => {
             let source = DomainDef::parse(&spec.text, region, [0; 16])?;
             let old = source.disks.iter().find(|disk| disk.device == *device);
+            if old.is_some_and(|disk| disk.encrypted) {
+                let message = format!("disk {device} is encrypted by the host: it cannot be cloned yet");
+                return Err(HostError::Unsupported(message).into());
+            }
             let model = old.and_then(|disk| disk.source.path()).filter(|path| path.is_file());
             let format = old.map_or("qcow2", |disk| disk.format.as_str());
             let format = if format == "raw" { "raw" } else { "qcow2" };

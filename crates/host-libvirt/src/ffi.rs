@@ -53,6 +53,7 @@ pub(crate) const UNDEFINE_MANAGED_SAVE: c_uint = 1;
 pub(crate) const UNDEFINE_SNAPSHOTS_METADATA: c_uint = 2;
 pub(crate) const UNDEFINE_NVRAM: c_uint = 4;
 pub(crate) const UNDEFINE_CHECKPOINTS_METADATA: c_uint = 16;
+const BACKUP_BEGIN_REUSE_EXTERNAL: c_uint = 1;
 const MONITOR_HMP: c_uint = 1;
 
 #[repr(C)]
@@ -363,11 +364,13 @@ impl Domain {
         self.api.check(got).map(drop)
     }
 
+    /// Begins a backup job on scratch files that are there already.
     pub(crate) fn backup_begin(&self, backup: &str, checkpoint: Option<&str>) -> Result<(), VirError> {
         let backup = c(backup)?;
         let checkpoint = checkpoint.map(c).transpose()?;
         let checkpoint = checkpoint.as_ref().map_or(std::ptr::null(), |text| text.as_ptr());
-        let got = unsafe { (self.api.virDomainBackupBegin)(self.handle, backup.as_ptr(), checkpoint, 0) };
+        let flags = BACKUP_BEGIN_REUSE_EXTERNAL;
+        let got = unsafe { (self.api.virDomainBackupBegin)(self.handle, backup.as_ptr(), checkpoint, flags) };
         self.api.check(got).map(drop)
     }
 

@@ -15,6 +15,7 @@
 //! # Limits
 //! Scratch files grow with what the guest overwrites while the session is open; see `guard`.
 
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -94,7 +95,12 @@ pub(crate) fn mark(
     let session = scratch.session(mark.instance, mark.group);
     match job(&looked.domain, scratch, &session)? {
         Job::This => {
-            let record = session.load().ok_or_else(|| lost("its record cannot be read"))?;
+            let mut record = session.load().ok_or_else(|| lost("its record cannot be read"))?;
+            if !record.begun {
+                // The answer to the begin was lost, not the job.
+                record.begun = true;
+                session.save(&record)?;
+            }
             return Ok(record.marked());
         }
         Job::Other => return Err(busy("a backup of another group runs on this instance")),
@@ -201,6 +207,12 @@ fn begin(
     let checkpoint = (!tracked.is_empty()).then_some(checkpoint);
     let mut record = record(&spec, &chosen);
     session.save(&record)?;
+    // Made beforehand: libvirt would make them with the guest's disks already held.
+    for disk in &chosen {
+        let scratch = session.scratch(&disk.disk.device);
+        image::create(&scratch, "qcow2", disk.size)?;
+        chown(&scratch, looked.def.owner.map(|owner| owner.0), looked.def.owner.map(|owner| owner.1))?;
+    }
     let mut started = Instant::now();
     let mut result =
         looked.domain.backup_begin(&backup_xml(&looked.def, session, &chosen), checkpoint.as_deref());

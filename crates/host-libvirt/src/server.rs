@@ -140,3 +140,56 @@ pub(crate) fn sweep(directory: &Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn served(directory: &Path, writable: bool) -> Serve {
+        let image = directory.join("image");
+        image::create(&image, "qcow2", 1 << 20).unwrap();
+        Serve { image, format: "qcow2".into(), bitmap: None, writable }
+    }
+
+    #[tokio::test]
+    async fn a_server_ends_when_nobody_holds_it_any_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let serve = served(directory.path(), true);
+        let server = Server::start(directory.path(), "a", serve.clone()).await.unwrap();
+        assert_eq!(server.size(), 1 << 20);
+        let (socket, pid_file) = (server.socket.clone(), directory.path().join("a.pid"));
+        assert!(pid(&pid_file, &socket).is_some());
+        drop(server);
+        tokio::task::spawn_blocking(move || wait_for_end(&socket)).await.unwrap().unwrap();
+        let server = Server::start(directory.path(), "a", serve).await.unwrap();
+        server.stop().await.unwrap();
+        assert!(!pid_file.exists());
+    }
+
+    #[tokio::test]
+    async fn an_image_is_written_by_one_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let serve = served(directory.path(), true);
+        let server = Server::start(directory.path(), "a", serve.clone()).await.unwrap();
+        let error = Server::start(directory.path(), "b", serve.clone()).await.unwrap_err();
+        assert!(matches!(error, HostError::Busy(_)), "{error}");
+        // Of the same name it is the same server, started over.
+        let again = Server::start(directory.path(), "a", serve).await.unwrap();
+        again.end().await;
+        drop(server);
+    }
+
+    #[test]
+    fn what_nobody_ever_held_is_swept() {
+        let directory = tempfile::tempdir().unwrap();
+        let (socket, pid_file) = (directory.path().join("a.nbd"), directory.path().join("a.pid"));
+        spawn(&socket, &pid_file, &served(directory.path(), false)).unwrap();
+        assert!(pid(&pid_file, &socket).is_some());
+        // A pid file that names some other process ends nobody.
+        std::fs::write(directory.path().join("b.pid"), std::process::id().to_string()).unwrap();
+        sweep(directory.path());
+        assert!(pid(&pid_file, &socket).is_none());
+        assert!(!directory.path().join("a.pid").exists());
+    }
+}

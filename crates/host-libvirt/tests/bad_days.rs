@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use common::{Chance, Libvirt, options, root, run};
+use futures::StreamExt;
 use host::contract::{Fixture, FixtureDisk, FixtureKind};
 use host::{DiskReader, DiskTarget, Fate, Host, HostError, Mark, MarkDisk, Marked, Stop, Tracking};
 use host_libvirt::{LibvirtHost, testing};
@@ -41,11 +42,14 @@ async fn changed(reader: &dyn DiskReader) -> Vec<(u64, u64)> {
     let whole = Extent { offset: 0, len: reader.size().0 };
     let extents = reader.extents(whole).await.unwrap();
     assert_eq!(extents.iter().map(|found| found.extent.len).sum::<u64>(), whole.len);
-    extents
-        .iter()
-        .filter(|found| found.changed)
-        .map(|found| (found.extent.offset, found.extent.len))
-        .collect()
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    for found in extents.iter().filter(|found| found.changed).map(|found| found.extent) {
+        match ranges.last_mut() {
+            Some((offset, len)) if *offset + *len == found.offset => *len += found.len,
+            _ => ranges.push((found.offset, found.len)),
+        }
+    }
+    ranges
 }
 
 fn at(offset: u64, len: u64) -> Extent {
@@ -58,6 +62,10 @@ async fn what_is_not_ours_is_left_alone() {
     let fixture = Libvirt::new("foreign").await;
     let host = fixture.host();
     let (instance, disk) = machine(&fixture, 4).await;
+    run(Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2"])
+        .arg(fixture.directory().join("theirs"))
+        .arg("4M"));
     let backup = format!(
         "<domainbackup mode='pull'><server transport='unix' socket='{0}/theirs.sock'/><disks>\
          <disk name='vda' backup='yes' type='file'><scratch file='{0}/theirs'/></disk></disks></domainbackup>",
@@ -216,6 +224,61 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// The file system that takes a new disk is too small for it.
+#[tokio::test]
+async fn a_disk_that_does_not_fit_says_so() {
+    let fixture = Libvirt::new("no-room").await;
+    std::fs::create_dir_all(fixture.directory()).unwrap();
+    let _mounted = Mounted::tmpfs(&fixture.directory(), "16m");
+    let host = fixture.host();
+    let (instance, disk) = machine(&fixture, 64).await;
+    host.stop(instance, Stop::ByForce).await.unwrap();
+    let target = DiskTarget::Replacing { instance, disk, size: ByteCount(64 * MIB) };
+    let task = draw(&Chance);
+    let prepared = host.prepare(task, &target).await.unwrap();
+    let writer = host.writer(&prepared).await.unwrap();
+    let mut offset = 0;
+    let error = loop {
+        assert!(offset < 64 * MIB, "it fits after all");
+        match writer.write(offset, vec![0x5a; 1 << 20].into()).await {
+            Ok(()) => offset += MIB,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, HostError::NoSpace(_)), "{error}");
+    drop(writer);
+    host.discard(task, &target).await.unwrap();
+    assert_eq!(fixture.left_on(instance).await.unwrap(), [""; 0]);
+    host.start(instance).await.unwrap();
+}
+
+/// Many reads in flight over a disk larger than any buffer. The figures are for the eye.
+#[tokio::test]
+async fn a_large_disk_is_read_by_many_reads_at_once() {
+    let fixture = Libvirt::new("figures").await;
+    let host = fixture.host();
+    let (instance, disk) = machine(&fixture, 256).await;
+    for piece in 0..64_u8 {
+        fixture.fill(instance, disk, at(u64::from(piece) * 4 * MIB, 4 * MIB), piece).await.unwrap();
+    }
+    for _ in 0..3 {
+        let ours = group();
+        let marked = mark(&host, instance, disk, ours, None).await.unwrap();
+        let started = tokio::time::Instant::now();
+        let reader = host.reader(instance, ours, disk).await.unwrap();
+        let reads = futures::stream::iter(0..64_u8)
+            .map(|piece| reader.read(at(u64::from(piece) * 4 * MIB, 4 * MIB)))
+            .buffered(4);
+        let pieces: Vec<_> = reads.collect().await;
+        eprintln!("held {:?}, 256 MiB read in {:?}", marked.held, started.elapsed());
+        for (number, piece) in pieces.into_iter().enumerate() {
+            let piece = piece.unwrap();
+            assert!(piece.len() == 4 << 20 && piece.iter().all(|byte| usize::from(*byte) == number));
+        }
+        host.unmark(instance, ours, Fate::Keep).await.unwrap();
     }
 }
 
