@@ -90,6 +90,11 @@ impl SimHost {
             .unwrap_or_default()
     }
 
+    /// All instances as they are, whatever faults are planned.
+    pub fn instances(&self) -> Vec<model::Instance> {
+        self.world().list()
+    }
+
     /// What a disk holds now.
     pub fn peek(&self, instance: InstanceId, disk: DiskId, range: Extent) -> Result<Vec<u8>, HostError> {
         self.world().machine(instance)?.drive(disk)?.image.read(range)

@@ -1,0 +1,1 @@
+//! Random scenarios, each from one seed.

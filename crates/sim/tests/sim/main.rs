@@ -1,0 +1,4 @@
+//! The product's main job, every crash, every fault and random histories, on simulated regions.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod main_job;
