@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use super::answer;
 use super::server::Server;
 use crate::sh::{capture, command, output, text};
 
@@ -84,10 +85,13 @@ impl Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.code, self.said.lines().next()) {
-            (Some(0), _) => f.write_str("it was not"),
-            (_, Some(line)) => f.write_str(line),
-            (_, None) => f.write_str("without a word"),
+        let told: Value = serde_json::from_str(&self.said).unwrap_or_default();
+        let part = |name| answer::text(&told, name).unwrap_or_default();
+        match self.code {
+            Some(0) => f.write_str("it was not"),
+            _ if self.said.is_empty() => f.write_str("without a word"),
+            _ if told.is_object() => write!(f, "{} ({})", part("message"), part("code")),
+            _ => f.write_str(&self.said),
         }
     }
 }

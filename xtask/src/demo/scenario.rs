@@ -60,6 +60,9 @@ struct Play<'a> {
     checks: &'a mut Checks,
     figures: Figures,
     pauses: Vec<Pauses>,
+    /// The longest gap between a guest's ticks, in each backup and in seconds without one.
+    gaps_ms: Vec<u64>,
+    quiet_gaps_ms: Vec<u64>,
     machines: [Machine; 2],
 }
 
@@ -86,7 +89,16 @@ impl<'a> Play<'a> {
         let machines = [machine(&stage.guests[0])?, machine(&stage.guests[1])?];
         let watch = |guest| Pauses::watch(janitor, &stage.home, guest);
         let pauses = vec![watch(&stage.guests[0])?, watch(&stage.guests[1])?];
-        Ok(Self { janitor, stage, checks, figures: Figures::default(), pauses, machines })
+        Ok(Self {
+            janitor,
+            stage,
+            checks,
+            figures: Figures::default(),
+            pauses,
+            gaps_ms: Vec::new(),
+            quiet_gaps_ms: Vec::new(),
+            machines,
+        })
     }
 
     fn steps(&mut self) -> Result<()> {
@@ -108,7 +120,11 @@ impl<'a> Play<'a> {
     }
 
     fn guests_write(&mut self) -> Result<()> {
+        let marks = [self.machines[0].guest.mark()?, self.machines[1].guest.mark()?];
         let moved = self.stay_awake()?;
+        for (machine, mark) in self.machines.iter().zip(marks) {
+            self.quiet_gaps_ms.extend(machine.guest.pulses(mark)?.iter().map(|pulse| pulse.tick_gap_ms));
+        }
         for (machine, moved) in self.machines.iter().zip(moved) {
             self.checks.that(moved, format!("{} writes to both its disks", machine.guest.name));
         }
@@ -129,7 +145,9 @@ impl<'a> Play<'a> {
 
     fn end(&mut self) -> Result<()> {
         let paused: Vec<u64> = self.pauses.iter().flat_map(Pauses::millis).collect();
-        self.figures.spread("guest suspended by the host (aim: p95 under 50 ms)", paused);
+        self.figures.spread("pause of a guest, per backup (aim: p95 under 50 ms)", self.gaps_ms.clone());
+        self.figures.spread("the same in seconds without a backup", self.quiet_gaps_ms.clone());
+        self.figures.spread("pause of a guest, per suspension by the host", paused);
         let peak = self.stage.server.peak_mib();
         self.figures.add("peak memory of the server (aim: under 300 MiB)", format!("{peak} MiB"));
         let awake = self.stay_awake()?;

@@ -35,7 +35,7 @@ for port in /sys/class/virtio-ports/*; do
 done
 
 # Noise of this machine's own: two guests must not hold the same.
-seed=$(cksum < /sys/class/dmi/id/product_uuid | cut -d ' ' -f 1)
+seed=$((0x$(md5sum < /sys/class/dmi/id/product_uuid | cut -c 1-8)))
 for word in $(cat /proc/cmdline); do
     case $word in
         hikae.fill=*) [ -e /b/fill ] || hikae-guest fill /b/fill "${word#hikae.fill=}" "$seed" > /dev/console 2>&1 ;;

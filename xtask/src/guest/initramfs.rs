@@ -33,7 +33,6 @@ const APPLETS: &[&str] = &[
     "df",
     "md5sum",
     "sha256sum",
-    "cksum",
     "cut",
 ];
 
@@ -54,7 +53,11 @@ pub(crate) fn make(home: &Path, kernel: &Path, agent: &Path, witness: &Path) -> 
         std::fs::create_dir_all(stage.join(directory)).context("lay out the initramfs")?;
     }
     program(&stage, "bin/busybox", &std::fs::read("/bin/busybox").context("read busybox-static")?)?;
+    let known = capture(&mut command("/bin/busybox", &["--list"])).context("ask busybox what it can do")?;
     for applet in APPLETS {
+        if !known.lines().any(|name| name == *applet) {
+            bail!("this busybox has no {applet}");
+        }
         symlink("busybox", stage.join("bin").join(applet))?;
     }
     program(&stage, "init", INIT.as_bytes())?;

@@ -74,6 +74,7 @@ impl Play<'_> {
         self.figures.seconds(format!("{what} of {name}, end to end"), took);
         let pulses = machine.guest.pulses(mark)?;
         let longest = |value: fn(&crate::guest::Pulse) -> u64| pulses.iter().map(value).max().unwrap_or(0);
+        self.gaps_ms.push(longest(|pulse| pulse.tick_gap_ms));
         self.figures.add(
             format!("{what} of {name}, seen within the guest"),
             format!(
