@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use host::HostError;
 use nbd::{Client, Endpoint};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
 use crate::failure::{Failure, nbd};
@@ -18,6 +19,8 @@ use crate::image;
 
 /// How long a server may take to end once nobody uses it: it flushes on the way.
 const END_MAX: Duration = Duration::from_secs(60);
+/// How long one that is not wanted any more is asked before it is made to.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What to serve, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,18 +104,27 @@ fn spawn(socket: &Path, pid_file: &Path, serve: &Serve) -> Result<(), Failure> {
 
 /// The server of this pid file, if it still runs. A pid is only believed if the process's own command
 /// line names our socket: numbers are used again.
-fn pid(pid_file: &Path, socket: &Path) -> Option<rustix::process::Pid> {
+fn pid(pid_file: &Path, socket: &Path) -> Option<Pid> {
     let number: i32 = std::fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
     let line = std::fs::read(format!("/proc/{number}/cmdline")).ok()?;
     let needle = socket.as_os_str().as_encoded_bytes();
     let ours = line.split(|byte| *byte == 0).any(|argument| argument == needle);
-    rustix::process::Pid::from_raw(number).filter(|_| ours)
+    Pid::from_raw(number).filter(|_| ours)
 }
 
+/// Ends a server whatever it does. qemu-nbd loses a signal that comes between the moment it says it
+/// is ready and its main loop, so it is told again; what it writes is of no use to anybody any more.
 fn kill(pid_file: &Path, socket: &Path) {
-    if let Some(pid) = pid(pid_file, socket) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = wait_for_end(socket);
+    let started = Instant::now();
+    while let Some(pid) = pid(pid_file, socket) {
+        let patient = started.elapsed() < PATIENCE;
+        let signal = if patient { Signal::TERM } else { Signal::KILL };
+        let _ = kill_process(pid, signal);
+        std::thread::sleep(Duration::from_millis(5));
+        if started.elapsed() > END_MAX {
+            tracing::error!("a qemu-nbd process cannot be ended");
+            break;
+        }
     }
     let _ = std::fs::remove_file(pid_file);
 }
@@ -184,6 +196,15 @@ mod tests {
     fn what_nobody_ever_held_is_swept() {
         let directory = tempfile::tempdir().unwrap();
         let (socket, pid_file) = (directory.path().join("a.nbd"), directory.path().join("a.pid"));
+        // More than once: a signal that comes too early is lost.
+        for _ in 0..20 {
+            spawn(&socket, &pid_file, &served(directory.path(), false)).unwrap();
+            let pid = pid(&pid_file, &socket).unwrap();
+            sweep(directory.path());
+            // Without an init to reap it, what is left may be a zombie, which has no command line.
+            let path = format!("/proc/{}/cmdline", pid.as_raw_nonzero());
+            assert!(std::fs::read(path).unwrap_or_default().is_empty(), "it lives on");
+        }
         spawn(&socket, &pid_file, &served(directory.path(), false)).unwrap();
         assert!(pid(&pid_file, &socket).is_some());
         // A pid file that names some other process ends nobody.
