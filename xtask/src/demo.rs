@@ -119,11 +119,11 @@ In another terminal:
   {exports}
   hikae instance list
   hikae policy create nightly --every 1d --keep-days 7
-  hikae protect <instance> --policy <policy>
-  hikae backup <instance>
+  hikae protect {a} {b} --policy nightly
+  hikae backup {a} --wait
   hikae job list
   hikae point list
-  hikae clone <point> --name {PREFIX}copy
+  hikae clone <point> --name {PREFIX}copy --boot --wait
   tail -f {console}
 
 Press Enter or Ctrl-C to stop; nothing is left behind.

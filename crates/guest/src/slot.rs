@@ -21,7 +21,7 @@ pub(crate) fn encode(number: u64) -> [u8; SLOT_BYTES] {
         let word = match index {
             0 => MAGIC,
             1 => number,
-            _ if index + 1 < WORDS => number.rotate_left((index % 64) as u32) ^ index as u64,
+            _ if index + 1 < WORDS => number.wrapping_mul(2 * index as u64 + 1),
             _ => sum.value(),
         };
         sum.add(word);

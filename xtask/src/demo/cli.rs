@@ -14,12 +14,14 @@ use crate::sh::{capture, command, output, text};
 #[derive(Debug, Clone)]
 pub(crate) struct Cli {
     program: PathBuf,
+    data: PathBuf,
     environment: Vec<(&'static str, String)>,
 }
 
 impl Cli {
     pub(crate) fn new(program: &Path, server: &Server) -> Self {
-        Self { program: program.to_owned(), environment: server.environment().unwrap_or_default() }
+        let data = server.data().to_owned();
+        Self { program: program.to_owned(), data, environment: server.environment().unwrap_or_default() }
     }
 
     /// One call; its failure is an error with what it said.
@@ -48,9 +50,8 @@ impl Cli {
     /// What to type to have the same in a shell.
     pub(crate) fn exports(&self) -> Result<String> {
         let directory = self.program.parent().context("the program lies nowhere")?;
-        let mut words = vec![format!("export PATH={}:$PATH", text(directory)?)];
-        words.extend(self.environment.iter().map(|(name, value)| format!("{name}={value}")));
-        Ok(words.join(" "))
+        // The key stays in its file: what is printed here ends in a terminal's history.
+        Ok(format!("export PATH={}:$PATH HIKAE_DATA={}", text(directory)?, text(&self.data)?))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

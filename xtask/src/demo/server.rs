@@ -96,6 +96,10 @@ impl Server {
         format!("127.0.0.1:{}", self.port)
     }
 
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
     pub(crate) fn log(&self) -> &Path {
         &self.log
     }
