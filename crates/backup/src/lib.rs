@@ -13,3 +13,4 @@ mod workflows;
 pub use operations::{NewBackup, NewBinding, NewPolicy, NewRestore, NewRestoreKind};
 pub use reconcilers::{ExpirePoints, StartDueJobs};
 pub use service::{Backup, BackupParts};
+pub use workflows::WORKFLOWS;

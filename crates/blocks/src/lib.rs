@@ -13,3 +13,4 @@ mod workflows;
 pub use operations::{CreateDisk, CreateGroup, CreateInstance, ResetDisk, ResetDisks};
 pub use reconcilers::{CollectGarbage, Report, SettleGroups, WatchHosts};
 pub use service::{Blocks, BlocksParts, Drive, Region};
+pub use workflows::WORKFLOWS;

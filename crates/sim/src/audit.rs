@@ -151,6 +151,7 @@ impl World {
     /// Checks everything. To be called when all is at rest; faults are not touched.
     pub async fn audit(&mut self) -> Result<Vec<Violation>, Stuck> {
         self.observe().await?;
+        self.reopen_depot().await?;
         let records = Records {
             groups: self.all().await?,
             snapshots: self.all().await?,
@@ -250,6 +251,31 @@ impl World {
         Ok(())
     }
 
+    /// A hash over all records.
+    pub async fn digest(&self) -> Result<String, Stuck> {
+        let mut hasher = blake3::Hasher::new();
+        self.hash_all::<Group>(&mut hasher).await?;
+        self.hash_all::<Snapshot>(&mut hasher).await?;
+        self.hash_all::<Point>(&mut hasher).await?;
+        self.hash_all::<Job>(&mut hasher).await?;
+        self.hash_all::<Restore>(&mut hasher).await?;
+        self.hash_all::<Task>(&mut hasher).await?;
+        self.hash_all::<Lease>(&mut hasher).await?;
+        self.hash_all::<model::Binding>(&mut hasher).await?;
+        self.hash_all::<model::Policy>(&mut hasher).await?;
+        self.hash_all::<catalog::Setting>(&mut hasher).await?;
+        self.hash_all::<catalog::SeenInstance>(&mut hasher).await?;
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+
+    async fn hash_all<R: Record>(&self, hasher: &mut blake3::Hasher) -> Result<(), Stuck> {
+        for record in self.all::<R>().await? {
+            let bytes = serde_json::to_vec(&record).map_err(stuck("write a record as JSON"))?;
+            hasher.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
+        }
+        Ok(())
+    }
+
     async fn all<R: Record>(&self) -> Result<Vec<R>, Stuck> {
         self.catalog.list(&Query::all()).await.map_err(stuck("list records"))
     }
@@ -270,7 +296,8 @@ fn audit_ends(records: &Records, findings: &mut Findings) {
         findings.unless(ended, Invariant::JobsEnd, || format!("{} {:?}", task.id, task.kind));
     }
     for lease in &records.leases {
-        findings.unless(false, Invariant::LeasesGivenBack, || format!("{} by {}", lease.resource, lease.holder));
+        findings
+            .unless(false, Invariant::LeasesGivenBack, || format!("{} by {}", lease.resource, lease.holder));
     }
     let mut bound = BTreeSet::new();
     for binding in &records.bindings {

@@ -16,6 +16,7 @@ mod world;
 pub use audit::{Invariant, Violation};
 pub use chance::{Dice, Hands};
 
+pub use explore::{Explored, explore};
 pub use plug::{Cell, Plug, Trip};
 pub use watched::Images;
 pub use world::{Stuck, World};

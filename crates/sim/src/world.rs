@@ -8,8 +8,8 @@ use catalog::Catalog;
 use depot::{Depot, Geometry, Settings};
 use host::sim::{SimDisk, SimHost};
 use model::{
-    BindingOptions, Days, GroupId, HostId, InstanceId, Job, JobId, OsKind, PointId, Refusal,
-    RegionId, RestoreId, ZoneId,
+    BindingOptions, Days, GroupId, HostId, InstanceId, Job, JobId, OsKind, PointId, Refusal, RegionId,
+    RestoreId, ZoneId,
 };
 use store::{Counting, Faulty, Script, Store};
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,7 @@ pub struct World {
     pub depot: Arc<Depot>,
     pub(crate) watched: WatchedHost,
     pub(crate) memory: Memory,
+    bucket: Arc<dyn Store>,
     store: Arc<dyn Store>,
     process: Process,
 }
@@ -98,8 +99,7 @@ impl World {
         };
         let catalog = Catalog::open("sqlite::memory:").await.map_err(stuck("open the catalog"))?;
         let depot = open_depot(&bucket, &Arc::new(Dice::new(seed ^ 3)), &clock).await?;
-        let process =
-            Process::start(&region, &catalog, &store, &watched, &clock, &entropy, &plug).await?;
+        let process = Process::start(&region, &catalog, &store, &watched, &clock, &entropy, &plug).await?;
         Ok(Self {
             seed,
             region,
@@ -116,6 +116,7 @@ impl World {
             depot,
             watched,
             memory: Memory::default(),
+            bucket,
             store,
             process,
         })
@@ -162,6 +163,18 @@ impl World {
     /// What the disks of an instance hold now.
     pub fn images(&self, instance: InstanceId) -> Images {
         self.watched.images(instance)
+    }
+
+    /// Another handle on the depot, which remembers nothing and meets no faults.
+    pub(crate) async fn reopen_depot(&mut self) -> Result<(), Stuck> {
+        self.depot = open_depot(&self.bucket, &Arc::new(Dice::new(self.seed ^ 3)), &self.clock).await?;
+        Ok(())
+    }
+
+    /// Every object in the bucket, with its size.
+    pub async fn listing(&self) -> Result<Vec<(String, u64)>, Stuck> {
+        let listed = self.bucket.list("", None, store::LIST_MAX).await.map_err(stuck("list the bucket"))?;
+        Ok(listed.into_iter().map(|object| (object.key.as_str().to_owned(), object.size)).collect())
     }
 
     /// The process dies and is started again over what survives.
@@ -298,7 +311,12 @@ impl World {
         self.backup().job(job).await.map_err(refused("ask for the job"))
     }
 
-    pub async fn ask_roll_back(&self, point: PointId, instance: InstanceId, boot: bool) -> Result<RestoreId, Refusal> {
+    pub async fn ask_roll_back(
+        &self,
+        point: PointId,
+        instance: InstanceId,
+        boot: bool,
+    ) -> Result<RestoreId, Refusal> {
         self.ask_restore(point, NewRestoreKind::RollBackInstance { instance, force: false, boot }).await
     }
 
@@ -358,13 +376,8 @@ async fn open_depot(
     entropy: &Arc<Dice>,
     clock: &Arc<Hands>,
 ) -> Result<Arc<Depot>, Stuck> {
-    let opened = Depot::open_or_init(
-        Arc::clone(store),
-        Arc::new(Pad),
-        entropy.clone(),
-        clock.clone(),
-        settings(),
-    );
+    let opened =
+        Depot::open_or_init(Arc::clone(store), Arc::new(Pad), entropy.clone(), clock.clone(), settings());
     opened.await.map_err(stuck("open the depot"))
 }
 

@@ -32,4 +32,4 @@ mod runner;
 mod seam;
 
 pub use runner::{ATTEMPTS_MAX, Admission, Advance, PAUSE_MAX, Runner, RunnerError};
-pub use seam::{Context, Crash, Flow, Moment, NoCrash, StepError, Workflow, WorkflowFactory};
+pub use seam::{Context, Crash, Flow, Moment, NoCrash, Outline, StepError, Workflow, WorkflowFactory};

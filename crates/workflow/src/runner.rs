@@ -59,6 +59,9 @@ pub enum RunnerError {
     Unreadable { id: String, what: String },
     #[error("workflow {id} cannot be built: {refusal}")]
     Unbuildable { id: String, refusal: Refusal },
+    /// Somebody else wrote the next event: this runner has lost the workflow.
+    #[error("workflow {0} is moved by another runner")]
+    Lost(String),
     #[error("step interrupted")]
     Interrupted,
     /// The simulation pulled the plug.
@@ -200,6 +203,11 @@ impl Runner {
                     warn!(workflow = id, %error, "the catalog did not take an event");
                     PAUSE_MAX
                 }
+                Err(RunnerError::Lost(_)) => {
+                    info!(workflow = id, "left to another runner");
+                    self.shared.live().remove(id);
+                    return;
+                }
                 Err(error) => {
                     tracing::error!(workflow = id, %error, "workflow stopped");
                     self.shared.live().remove(id);
@@ -240,6 +248,14 @@ fn json(id: &str, event: &Event) -> Result<serde_json::Value, RunnerError> {
         .map_err(|error| RunnerError::Unreadable { id: id.to_owned(), what: error.to_string() })
 }
 
+/// An event of this number is there already: of two runners this one came second.
+fn lost(id: &str, error: CatalogError) -> RunnerError {
+    match error {
+        CatalogError::Exists { .. } => RunnerError::Lost(id.to_owned()),
+        other => RunnerError::Catalog(other),
+    }
+}
+
 fn pause_after(attempts: u32) -> Duration {
     PAUSE_FIRST.saturating_mul(1 << attempts.min(10)).min(PAUSE_MAX)
 }
@@ -268,7 +284,7 @@ impl Run<'_> {
         }
         self.maybe_crash(step, false, Moment::BeforeEffect)?;
         let context = self.context();
-        let result = self.guarded(self.workflow.run(step, &context)).await;
+        let result = self.guarded(step, self.workflow.run(step, &context)).await;
         self.maybe_crash(step, false, Moment::AfterEffect)?;
         let name = self.workflow.steps()[step];
         match result {
@@ -302,7 +318,7 @@ impl Run<'_> {
     async fn undo(&mut self, step: usize) -> Result<Advance, RunnerError> {
         self.maybe_crash(step, true, Moment::BeforeEffect)?;
         let context = Context { interrupted: CancellationToken::new() };
-        let result = self.guarded(self.workflow.undo(step, &context)).await;
+        let result = self.guarded(step, self.workflow.undo(step, &context)).await;
         self.maybe_crash(step, true, Moment::AfterEffect)?;
         match result {
             Ok(Flow::Done) => {}
@@ -327,7 +343,8 @@ impl Run<'_> {
         match self.workflow.rest(&outcome).await {
             Ok(records) => {
                 let rested = json(&self.row.id, &Event::Rested)?;
-                self.shared.catalog.workflow_finish(&self.row.id, self.seq, &rested, records).await?;
+                let finish = self.shared.catalog.workflow_finish(&self.row.id, self.seq, &rested, records);
+                finish.await.map_err(|error| lost(&self.row.id, error))?;
                 Ok(Advance::Rested(outcome))
             }
             Err(error) => {
@@ -338,12 +355,18 @@ impl Run<'_> {
         }
     }
 
-    /// A step's panic fails the step, not the process.
-    async fn guarded(&self, step: impl Future<Output = Result<Flow, StepError>>) -> Result<Flow, StepError> {
-        AssertUnwindSafe(step).catch_unwind().await.unwrap_or_else(|_| {
+    /// A step's panic fails the step, not the process. From the commit on it proves nothing.
+    async fn guarded(
+        &self,
+        step: usize,
+        acting: impl Future<Output = Result<Flow, StepError>>,
+    ) -> Result<Flow, StepError> {
+        AssertUnwindSafe(acting).catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!(workflow = %self.row.id, step = self.workflow.steps()[step], "a step panicked");
             let refusal = Refusal::new(Code::Internal, "a step of this job panicked")
                 .remedy("This is a defect of Hikae: please report it with the server's log.");
-            Err(StepError::Failed(refusal))
+            let in_doubt = step >= self.workflow.commit();
+            Err(if in_doubt { StepError::Again(refusal) } else { StepError::Failed(refusal) })
         })
     }
 
@@ -351,7 +374,8 @@ impl Run<'_> {
         let id = self.row.id.clone();
         let json = json(&id, &event)?;
         self.log.apply(event).map_err(|source| RunnerError::Corrupt { id: id.clone(), source })?;
-        self.shared.catalog.workflow_append(&id, self.seq, &json).await?;
+        let appended = self.shared.catalog.workflow_append(&id, self.seq, &json).await;
+        appended.map_err(|error| lost(&id, error))?;
         self.seq += 1;
         Ok(())
     }

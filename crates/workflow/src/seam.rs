@@ -33,6 +33,14 @@ pub trait Workflow: Send + Sync {
     }
 }
 
+/// A kind of workflow, for those who must know them all: the crash matrix, a debugger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outline {
+    pub kind: &'static str,
+    pub steps: &'static [&'static str],
+    pub commit: usize,
+}
+
 /// Makes the workflow of a row; the service that admitted it knows how.
 pub trait WorkflowFactory: Send + Sync {
     fn build(&self, row: &WorkflowRow) -> Result<Box<dyn Workflow>, Refusal>;

@@ -39,7 +39,7 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 use tracing::error;
-use workflow::{Context, Flow, StepError, Workflow};
+use workflow::{Context, Flow, Outline, StepError, Workflow};
 
 use super::child;
 use crate::operations::job_lease;
@@ -61,6 +61,7 @@ pub(crate) struct BackUp {
     pub(crate) params: BackUpParams,
 }
 
+pub(super) const OUTLINE: Outline = Outline { kind: "BackUp", steps: STEPS, commit: PUBLISH };
 const STEPS: &[&str] = &["Snapshot", "Publish"];
 const SNAPSHOT: usize = 0;
 const PUBLISH: usize = 1;
@@ -240,18 +241,14 @@ impl BackUp {
 
     async fn delete_group(&self) -> Result<Flow, StepError> {
         let blocks = &self.shared.blocks;
-        match blocks.task(self.params.cleanup).await.map_err(StepError::from_refusal)? {
-            Some(task) => child(&task),
-            None => {
-                blocks
-                    .delete_group(self.params.group, self.params.cleanup)
-                    .await
-                    .map_err(StepError::from_refusal)?;
-                // A group that is not there leaves no task to wait for.
-                let gone = blocks.group(self.params.group).await.is_err();
-                Ok(if gone { Flow::Done } else { Flow::Waiting })
-            }
+        let cleanup = self.params.cleanup;
+        if let Some(task) = blocks.task(cleanup).await.map_err(StepError::from_refusal)? {
+            return child(&task);
         }
+        blocks.delete_group(self.params.group, cleanup).await.map_err(StepError::from_refusal)?;
+        // A group that is not there leaves no task to wait for.
+        let admitted = blocks.task(cleanup).await.map_err(StepError::from_refusal)?.is_some();
+        Ok(if admitted { Flow::Waiting } else { Flow::Done })
     }
 }
 

@@ -13,7 +13,7 @@ use catalog::Batch;
 use journal::Outcome;
 use model::{GroupId, Point, PointId, PointStatus, TaskId};
 use serde::{Deserialize, Serialize};
-use workflow::{Context, Flow, StepError, Workflow};
+use workflow::{Context, Flow, Outline, StepError, Workflow};
 
 use super::child;
 use crate::service::Shared;
@@ -30,10 +30,13 @@ pub(crate) struct DeletePoint {
     pub(crate) params: DeletePointParams,
 }
 
+pub(super) const OUTLINE: Outline = Outline { kind: "DeletePoint", steps: STEPS, commit: 0 };
+const STEPS: &[&str] = &["Remove"];
+
 #[async_trait]
 impl Workflow for DeletePoint {
     fn steps(&self) -> &'static [&'static str] {
-        &["Remove"]
+        STEPS
     }
 
     fn commit(&self) -> usize {
@@ -47,12 +50,13 @@ impl Workflow for DeletePoint {
             StepError::Failed(refusal) => StepError::Again(refusal),
             other => other,
         };
-        if let Some(task) = blocks.task(self.params.task).await.map_err(StepError::from_refusal)? {
+        if let Some(task) = blocks.task(self.params.task).await.map_err(StepError::Again)? {
             return child(&task).map_err(again);
         }
         blocks.delete_group(self.params.group, self.params.task).await.map_err(StepError::Again)?;
-        let gone = blocks.group(self.params.group).await.is_err();
-        Ok(if gone { Flow::Done } else { Flow::Waiting })
+        // A group that is not there leaves no task to wait for.
+        let admitted = blocks.task(self.params.task).await.map_err(StepError::Again)?.is_some();
+        Ok(if admitted { Flow::Waiting } else { Flow::Done })
     }
 
     async fn undo(&self, _: usize, _: &Context) -> Result<Flow, StepError> {

@@ -13,9 +13,12 @@ use std::sync::Arc;
 use catalog::WorkflowRow;
 use model::{Code, Refusal, Task, TaskStatus};
 use serde::de::DeserializeOwned;
-use workflow::{Flow, StepError, Workflow, WorkflowFactory};
+use workflow::{Flow, Outline, StepError, Workflow, WorkflowFactory};
 
 use crate::service::Shared;
+
+/// All of them, step by step.
+pub const WORKFLOWS: &[Outline] = &[back_up::OUTLINE, delete_point::OUTLINE, restore::OUTLINE];
 
 /// Builds a workflow from its row.
 pub(crate) struct Factory {

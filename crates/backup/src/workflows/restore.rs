@@ -17,7 +17,7 @@ use model::{
     TaskId,
 };
 use serde::{Deserialize, Serialize};
-use workflow::{Context, Flow, StepError, Workflow};
+use workflow::{Context, Flow, Outline, StepError, Workflow};
 
 use super::child;
 use crate::operations::job_lease;
@@ -36,10 +36,13 @@ pub(crate) struct RestoreJob {
     pub(crate) params: RestoreParams,
 }
 
+pub(super) const OUTLINE: Outline = Outline { kind: "Restore", steps: STEPS, commit: 0 };
+const STEPS: &[&str] = &["Restore"];
+
 #[async_trait]
 impl Workflow for RestoreJob {
     fn steps(&self) -> &'static [&'static str] {
-        &["Restore"]
+        STEPS
     }
 
     fn commit(&self) -> usize {

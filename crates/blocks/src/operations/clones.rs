@@ -3,14 +3,14 @@
 use catalog::Batch;
 use host::HostError;
 use model::{
-    ByteCount, Code, Group, GroupId, InstanceId, Refusal, RegionId, SnapshotId, SnapshotStatus, TaskId,
-    TaskKind,
+    ByteCount, Code, Group, GroupId, InstanceId, Refusal, RegionId, Snapshot, SnapshotId, SnapshotStatus,
+    TaskId, TaskKind,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::Blocks;
 use crate::operations::NewTask;
-use crate::workflows::{CreateDiskParams, CreateInstanceParams};
+use crate::workflows::{CreateDiskParams, CreateInstanceParams, NewDisk};
 
 /// A new instance with the disks of a group, under a UUID the caller drew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,18 @@ impl Blocks {
             ));
         }
         self.check_new_name(&group.region, &new.name).await?;
+        let spec = group.spec.clone().ok_or_else(|| {
+            Refusal::new(
+                Code::PointUnusable,
+                format!("the shape of snapshot group {} is not known", group.id),
+            )
+        })?;
+        let snapshots = self.group_snapshots(group.id).await?;
+        let disk = |snapshot: Snapshot| NewDisk {
+            snapshot: snapshot.id,
+            device: snapshot.device,
+            size: snapshot.disk_size,
+        };
         let params = CreateInstanceParams {
             task: new.task,
             region: group.region.clone(),
@@ -60,6 +72,8 @@ impl Blocks {
             memory: new.memory,
             network: new.network.clone(),
             boot: new.boot,
+            spec,
+            disks: snapshots.into_iter().map(disk).collect(),
         };
         let task = NewTask {
             id: new.task,
@@ -95,6 +109,7 @@ impl Blocks {
             instance: instance.id,
             snapshot: snapshot.id,
             group: snapshot.group,
+            size: snapshot.disk_size,
         };
         let task = NewTask {
             id: new.task,

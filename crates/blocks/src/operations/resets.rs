@@ -49,7 +49,12 @@ impl Blocks {
                 )
                 .remedy("Clone the disk or the instance instead, or leave this disk out."));
             }
-            disks.push(ResetTarget { disk: wanted.disk, snapshot: snapshot.id, group: snapshot.group });
+            disks.push(ResetTarget {
+                disk: wanted.disk,
+                snapshot: snapshot.id,
+                group: snapshot.group,
+                size: snapshot.disk_size,
+            });
         }
         let params = ResetDisksParams {
             task: reset.task,

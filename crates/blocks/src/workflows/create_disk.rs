@@ -14,10 +14,10 @@ use host::{DiskTarget, Host};
 use journal::Outcome;
 use model::{ByteCount, GroupId, HostId, InstanceId, RegionId, SnapshotId, TaskId};
 use serde::{Deserialize, Serialize};
-use workflow::{Context, Flow, StepError, Workflow};
+use workflow::{Context, Flow, Outline, StepError, Workflow};
 
+use super::end_task;
 use super::fill::{self, Filling};
-use super::{end_task, host_error};
 use crate::service::Shared;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +28,7 @@ pub(crate) struct CreateDiskParams {
     pub(crate) instance: InstanceId,
     pub(crate) snapshot: SnapshotId,
     pub(crate) group: GroupId,
+    pub(crate) size: ByteCount,
 }
 
 pub(crate) struct CreateDisk {
@@ -35,6 +36,7 @@ pub(crate) struct CreateDisk {
     pub(crate) params: CreateDiskParams,
 }
 
+pub(super) const OUTLINE: Outline = Outline { kind: "CreateDisk", steps: STEPS, commit: ATTACH };
 const STEPS: &[&str] = &["Fill", "Attach"];
 const FILL: usize = 0;
 const ATTACH: usize = 1;
@@ -51,16 +53,21 @@ impl Workflow for CreateDisk {
 
     async fn run(&self, step: usize, context: &Context) -> Result<Flow, StepError> {
         let host = self.host()?;
-        let filling = self.filling().await?;
         match step {
             FILL => {
                 let params = &self.params;
+                let manifest = fill::manifest(&self.shared, &params.region, params.group).await?;
+                let filling =
+                    Filling { entry: fill::entry(&manifest, params.snapshot)?, target: self.target() };
                 fill::fill(&self.shared, &params.region, &*host, params.task, &[filling], context).await?;
             }
             ATTACH => {
-                let disks = fill::prepared(&self.shared, self.params.task, &[filling.target]).await?;
+                let task = self.params.task;
+                let disks = fill::prepared(&self.shared, task, &[self.target()]).await?;
+                let tried_before = fill::begin_commit(&self.shared, task).await?;
                 for disk in &disks {
-                    host.attach(self.params.instance, disk).await.map_err(host_error)?;
+                    let attached = host.attach(self.params.instance, disk).await;
+                    attached.map_err(|error| fill::commit_error(error, tried_before))?;
                 }
             }
             other => unreachable!("create_disk has no step {other}"),
@@ -70,8 +77,7 @@ impl Workflow for CreateDisk {
 
     async fn undo(&self, step: usize, _: &Context) -> Result<Flow, StepError> {
         if step == FILL {
-            let filling = self.filling().await?;
-            fill::discard(&*self.host()?, self.params.task, &[filling.target]).await?;
+            fill::discard(&*self.host()?, self.params.task, &[self.target()]).await?;
         }
         Ok(Flow::Done)
     }
@@ -86,10 +92,8 @@ impl CreateDisk {
         Ok(self.shared.host(&self.params.region, self.params.host)?)
     }
 
-    async fn filling(&self) -> Result<Filling, StepError> {
-        let params = &self.params;
-        let entry = fill::entry(&self.shared, &params.region, params.group, params.snapshot).await?;
-        let target = DiskTarget::ForInstance { instance: params.instance, size: ByteCount(entry.tree.size) };
-        Ok(Filling { entry, target })
+    /// Known without the depot: undo must work when that does not answer.
+    fn target(&self) -> DiskTarget {
+        DiskTarget::ForInstance { instance: self.params.instance, size: self.params.size }
     }
 }

@@ -11,12 +11,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use catalog::Batch;
-use format::GroupManifest;
 use host::{DiskTarget, Host, NewInstance};
 use journal::Outcome;
-use model::{ByteCount, GroupId, HostId, InstanceId, RegionId, TaskId};
+use model::{ByteCount, GroupId, HostId, InstanceId, InstanceSpec, RegionId, SnapshotId, TaskId};
 use serde::{Deserialize, Serialize};
-use workflow::{Context, Flow, StepError, Workflow};
+use workflow::{Context, Flow, Outline, StepError, Workflow};
 
 use super::fill::{self, Filling};
 use super::{end_task, host_error};
@@ -35,6 +34,16 @@ pub(crate) struct CreateInstanceParams {
     pub(crate) memory: Option<ByteCount>,
     pub(crate) network: Option<String>,
     pub(crate) boot: bool,
+    /// The group's, as they were; known without the depot, so that undo works when that is away.
+    pub(crate) spec: InstanceSpec,
+    pub(crate) disks: Vec<NewDisk>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct NewDisk {
+    pub(crate) snapshot: SnapshotId,
+    pub(crate) device: String,
+    pub(crate) size: ByteCount,
 }
 
 pub(crate) struct CreateInstance {
@@ -42,6 +51,7 @@ pub(crate) struct CreateInstance {
     pub(crate) params: CreateInstanceParams,
 }
 
+pub(super) const OUTLINE: Outline = Outline { kind: "CreateInstance", steps: STEPS, commit: DEFINE };
 const STEPS: &[&str] = &["Fill", "Define", "Start"];
 const FILL: usize = 0;
 const DEFINE: usize = 1;
@@ -61,15 +71,12 @@ impl Workflow for CreateInstance {
         let host = self.host()?;
         match step {
             FILL => {
-                let manifest = self.manifest().await?;
-                let targets = self.targets(&manifest);
-                let fillings: Vec<_> = manifest
-                    .disks
-                    .into_iter()
-                    .zip(targets)
-                    .map(|(entry, target)| Filling { entry, target })
-                    .collect();
                 let params = &self.params;
+                let manifest = fill::manifest(&self.shared, &params.region, params.group).await?;
+                let mut fillings = Vec::new();
+                for (disk, target) in params.disks.iter().zip(self.targets()) {
+                    fillings.push(Filling { entry: fill::entry(&manifest, disk.snapshot)?, target });
+                }
                 fill::fill(&self.shared, &params.region, &*host, params.task, &fillings, context).await?;
             }
             DEFINE => host.define(&self.new_instance().await?).await.map_err(host_error)?,
@@ -86,10 +93,7 @@ impl Workflow for CreateInstance {
         let host = self.host()?;
         match step {
             DEFINE => host.undefine(&self.new_instance().await?).await.map_err(host_error)?,
-            FILL => {
-                let manifest = self.manifest().await?;
-                fill::discard(&*host, self.params.task, &self.targets(&manifest)).await?;
-            }
+            FILL => fill::discard(&*host, self.params.task, &self.targets()).await?,
             _ => {}
         }
         Ok(Flow::Done)
@@ -105,31 +109,26 @@ impl CreateInstance {
         Ok(self.shared.host(&self.params.region, self.params.host)?)
     }
 
-    async fn manifest(&self) -> Result<GroupManifest, StepError> {
-        fill::manifest(&self.shared, &self.params.region, self.params.group).await
-    }
-
-    fn targets(&self, manifest: &GroupManifest) -> Vec<DiskTarget> {
-        let target = |device: &str, size| DiskTarget::ForNew {
+    fn targets(&self) -> Vec<DiskTarget> {
+        let target = |disk: &NewDisk| DiskTarget::ForNew {
             instance: self.params.instance,
             name: self.params.name.clone(),
-            device: device.to_owned(),
-            size,
-            spec: manifest.spec.clone(),
+            device: disk.device.clone(),
+            size: disk.size,
+            spec: self.params.spec.clone(),
         };
-        manifest.disks.iter().map(|disk| target(&disk.device, ByteCount(disk.tree.size))).collect()
+        self.params.disks.iter().map(target).collect()
     }
 
     async fn new_instance(&self) -> Result<NewInstance, StepError> {
-        let manifest = self.manifest().await?;
-        let disks = fill::prepared(&self.shared, self.params.task, &self.targets(&manifest)).await?;
-        let devices = manifest.disks.iter().map(|disk| disk.device.clone());
+        let disks = fill::prepared(&self.shared, self.params.task, &self.targets()).await?;
+        let devices = self.params.disks.iter().map(|disk| disk.device.clone());
         Ok(NewInstance {
             id: self.params.instance,
             uuid: self.params.uuid,
             task: self.params.task,
             name: self.params.name.clone(),
-            spec: manifest.spec.clone(),
+            spec: self.params.spec.clone(),
             disks: devices.zip(disks).collect(),
             vcpus: self.params.vcpus,
             memory: self.params.memory,

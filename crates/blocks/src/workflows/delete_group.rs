@@ -2,10 +2,13 @@
 //!
 //! | step       | touches | does                                                        | undo            |
 //! |------------|---------|-------------------------------------------------------------|-----------------|
-//! | Await      | catalog | waits until whoever makes the group has come to rest        | –               |
-//! | **Remove** | depot   | deletes the manifest: **commit point**                      | – (never happened) |
-//! | Unmark     | host    | drops its checkpoint, which can be nobody's base any more    | not undone      |
+//! | **Await**  | catalog | waits until whoever makes the group has come to rest: **commit point** | not undone |
+//! | Remove     | depot   | deletes the manifest                                        | not undone      |
+//! | Unmark     | host    | ends what it left on its host; its checkpoint is nobody's base any more | not undone |
 //! | (rest)     | catalog | the records of the group and its snapshots go                | –               |
+//!
+//! Once begun it cannot fail: whoever asked for it is told that the group is gone, and waits for
+//! that. So the first step commits, and each is tried until it is done.
 //!
 //! What the group alone referenced becomes garbage, and the depot's collection takes it.
 
@@ -18,9 +21,9 @@ use journal::Outcome;
 use model::{Group, GroupId, InstanceId, RegionId, Snapshot, Task, TaskId};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
-use workflow::{Context, Flow, StepError, Workflow};
+use workflow::{Context, Flow, Outline, StepError, Workflow};
 
-use super::{depot_error, end_task};
+use super::{depot_error, end_task, host_error};
 use crate::service::Shared;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,6 +41,7 @@ pub(crate) struct DeleteGroup {
     pub(crate) params: DeleteGroupParams,
 }
 
+pub(super) const OUTLINE: Outline = Outline { kind: "DeleteGroup", steps: STEPS, commit: AWAIT };
 const STEPS: &[&str] = &["Await", "Remove", "Unmark"];
 const AWAIT: usize = 0;
 const REMOVE: usize = 1;
@@ -50,19 +54,19 @@ impl Workflow for DeleteGroup {
     }
 
     fn commit(&self) -> usize {
-        REMOVE
+        AWAIT
     }
 
     async fn run(&self, step: usize, _: &Context) -> Result<Flow, StepError> {
         match step {
-            AWAIT => self.await_maker().await,
+            AWAIT => self.await_maker().await.map_err(again),
             REMOVE => {
                 let depot = &self.shared.region(&self.params.region)?.depot;
-                depot.delete_group(self.params.group).await.map_err(depot_error)?;
+                depot.delete_group(self.params.group).await.map_err(|error| again(depot_error(error)))?;
                 Ok(Flow::Done)
             }
             UNMARK => {
-                self.unmark().await;
+                self.unmark().await?;
                 Ok(Flow::Done)
             }
             other => unreachable!("delete_group has no step {other}"),
@@ -97,15 +101,30 @@ impl DeleteGroup {
         })
     }
 
-    /// A checkpoint that stays behind costs the host a little and misleads nobody: a group without
-    /// a manifest is never taken as a base. So this does not insist.
-    async fn unmark(&self) {
-        let Ok(region) = self.shared.region(&self.params.region) else { return };
-        for host in &region.hosts {
+    /// Insists on an answer of the host the group was taken on: with its record gone nobody would
+    /// end a session left open there. A host no longer configured is not waited for.
+    async fn unmark(&self) -> Result<(), StepError> {
+        let group = self.shared.catalog.get::<Group>(&self.params.group).await?;
+        let home = group.map(|group| group.source.host);
+        for host in &self.shared.region(&self.params.region)?.hosts {
             match host.unmark(self.params.instance, self.params.group, Fate::Drop).await {
                 Ok(()) | Err(HostError::NoInstance) => {}
+                Err(error) if error.is_transient() && home == Some(host.id()) => {
+                    return Err(host_error(error));
+                }
+                // A checkpoint that stays behind costs the host a little and misleads nobody: a group
+                // without a manifest is never taken as a base, and the next group kept drops it.
                 Err(error) => warn!(group = %self.params.group, %error, "checkpoint not dropped"),
             }
         }
+        Ok(())
+    }
+}
+
+/// Whatever stands in the way now will not do so for ever.
+fn again(error: StepError) -> StepError {
+    match error {
+        StepError::Failed(refusal) => StepError::Again(refusal),
+        other => other,
     }
 }

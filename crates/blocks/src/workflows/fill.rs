@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
+use catalog::{Batch, CatalogError, Setting};
 use depot::{Moved, RestoreDisk};
 use format::{DiskManifest, GroupManifest};
-use host::{DiskTarget, Host, PreparedDisk};
+use host::{DiskTarget, Host, HostError, PreparedDisk};
 use model::{Code, GroupId, Refusal, RegionId, SnapshotId, Task, TaskId};
 use workflow::{Context, StepError};
 
@@ -35,15 +36,10 @@ pub(super) async fn manifest(
     })
 }
 
-/// The entry of one snapshot in its group's manifest.
-pub(super) async fn entry(
-    shared: &Shared,
-    region: &RegionId,
-    group: GroupId,
-    snapshot: SnapshotId,
-) -> Result<DiskManifest, StepError> {
-    let manifest = manifest(shared, region, group).await?;
-    manifest.disks.into_iter().find(|disk| disk.snapshot == snapshot).ok_or_else(|| {
+/// What a group's manifest says of one snapshot.
+pub(super) fn entry(manifest: &GroupManifest, snapshot: SnapshotId) -> Result<DiskManifest, StepError> {
+    let group = manifest.group;
+    manifest.disks.iter().find(|disk| disk.snapshot == snapshot).cloned().ok_or_else(|| {
         StepError::Failed(Refusal::new(
             Code::PointUnusable,
             format!("group {group} does not hold {snapshot}"),
@@ -75,7 +71,7 @@ pub(super) async fn fill(
             counting.set_moved(task, TaskMoved { done: before.done + now.position, ..before });
         };
         let job = RestoreDisk {
-            tree: filling.entry.tree.clone(),
+            tree: filling.entry.tree,
             writer: Arc::clone(&writer),
             progress: Arc::new(progress),
             cancel: context.interrupted.clone(),
@@ -109,6 +105,41 @@ pub(super) async fn prepared(
         .zip(handles)
         .map(|(target, handle)| PreparedDisk::new(task, target.clone(), handle))
         .collect())
+}
+
+/// Notes that the commit is about to be tried, and says whether it may have been tried before: then
+/// a host that refuses has not proved that nothing happened.
+pub(super) async fn begin_commit(shared: &Shared, task: TaskId) -> Result<bool, StepError> {
+    let mark = Setting { name: commit_mark(task), value: String::new() };
+    match shared.catalog.write(Batch::new().insert(&mark)).await {
+        Ok(()) => Ok(false),
+        Err(CatalogError::Exists { .. }) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The setting that says so; the task's rest removes it.
+pub(super) fn commit_mark(task: TaskId) -> String {
+    format!("commit of {task} tried")
+}
+
+/// What a host's error means for a step that puts prepared disks to use.
+pub(super) fn commit_error(error: HostError, tried_before: bool) -> StepError {
+    match error {
+        // Gone with all its disks: nothing is left half done.
+        HostError::NoInstance => host_error(error),
+        // Looked at before the first disk is touched.
+        HostError::State { .. }
+        | HostError::NoDisk(_)
+        | HostError::Unsupported(_)
+        | HostError::Busy(_)
+        | HostError::Lost(_)
+            if !tried_before =>
+        {
+            host_error(error)
+        }
+        other => StepError::Again(other.into()),
+    }
 }
 
 pub(super) async fn discard(host: &dyn Host, task: TaskId, targets: &[DiskTarget]) -> Result<(), StepError> {

@@ -8,23 +8,32 @@ mod reset_disks;
 mod snapshot_group;
 
 pub(crate) use create_disk::CreateDiskParams;
-pub(crate) use create_instance::CreateInstanceParams;
+pub(crate) use create_instance::{CreateInstanceParams, NewDisk};
 pub(crate) use delete_group::DeleteGroupParams;
 pub(crate) use reset_disks::{ResetDisksParams, ResetTarget};
 pub(crate) use snapshot_group::SnapshotGroupParams;
 
 use std::sync::Arc;
 
-use catalog::{Batch, Lease, WorkflowRow};
+use catalog::{Batch, Lease, Setting, WorkflowRow};
 use depot::DepotError;
 use host::HostError;
 use journal::Outcome;
 use model::{ByteCount, Code, InstanceId, Progress, Refusal, Task, TaskId, TaskStatus, Timestamp};
 use serde::de::DeserializeOwned;
-use workflow::{StepError, Workflow, WorkflowFactory};
+use workflow::{Outline, StepError, Workflow, WorkflowFactory};
 
 use crate::operations::disks_lease;
 use crate::service::Shared;
+
+/// All of them, step by step.
+pub const WORKFLOWS: &[Outline] = &[
+    snapshot_group::OUTLINE,
+    delete_group::OUTLINE,
+    reset_disks::OUTLINE,
+    create_instance::OUTLINE,
+    create_disk::OUTLINE,
+];
 
 /// Builds a workflow from its row.
 pub(crate) struct Factory {
@@ -76,14 +85,15 @@ fn end_task(shared: &Shared, task: TaskId, exclusive: Option<InstanceId>, outcom
     let moved = shared.moved(task);
     shared.forget_moved(task);
     let outcome = outcome.clone();
-    let mut batch = Batch::new().change::<Task>(&task, move |task| {
-        if let Some(moved) = moved {
-            task.bytes_total = ByteCount(moved.total);
-            task.bytes_read = ByteCount(moved.read);
-            task.bytes_stored = ByteCount(moved.stored);
-        }
-        close_task(task, outcome, now);
-    });
+    let mut batch =
+        Batch::new().delete::<Setting>(&fill::commit_mark(task)).change::<Task>(&task, move |task| {
+            if let Some(moved) = moved {
+                task.bytes_total = ByteCount(moved.total);
+                task.bytes_read = ByteCount(moved.read);
+                task.bytes_stored = ByteCount(moved.stored);
+            }
+            close_task(task, outcome, now);
+        });
     if let Some(instance) = exclusive {
         batch = batch.delete::<Lease>(&disks_lease(instance));
     }

@@ -9,7 +9,8 @@
 //! | (rest)     | catalog     | the lease is given back                                     | –                       |
 //!
 //! Until SwapIn the instance's own disks have not been touched. A crash during SwapIn leaves some
-//! disks new and some old; the step is run again until all are new.
+//! disks new and some old; the step is run again until all are new. For the same reason a host that
+//! refuses a second try is asked until it agrees: the first may have got half way.
 
 use std::sync::Arc;
 
@@ -19,10 +20,10 @@ use host::{DiskTarget, Host};
 use journal::Outcome;
 use model::{ByteCount, DiskId, GroupId, HostId, InstanceId, RegionId, SnapshotId, TaskId};
 use serde::{Deserialize, Serialize};
-use workflow::{Context, Flow, StepError, Workflow};
+use workflow::{Context, Flow, Outline, StepError, Workflow};
 
+use super::end_task;
 use super::fill::{self, Filling};
-use super::{end_task, host_error};
 use crate::service::Shared;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +41,8 @@ pub(crate) struct ResetTarget {
     pub(crate) disk: DiskId,
     pub(crate) snapshot: SnapshotId,
     pub(crate) group: GroupId,
+    /// The disk's then: one grown since goes back to it (semantics.md §11.12).
+    pub(crate) size: ByteCount,
 }
 
 pub(crate) struct ResetDisks {
@@ -47,6 +50,7 @@ pub(crate) struct ResetDisks {
     pub(crate) params: ResetDisksParams,
 }
 
+pub(super) const OUTLINE: Outline = Outline { kind: "ResetDisks", steps: STEPS, commit: SWAP_IN };
 const STEPS: &[&str] = &["Fill", "SwapIn", "Start"];
 const FILL: usize = 0;
 const SWAP_IN: usize = 1;
@@ -71,9 +75,11 @@ impl Workflow for ResetDisks {
                 fill::fill(&self.shared, &params.region, &*host, params.task, &fillings, context).await?;
             }
             SWAP_IN => {
-                let targets = self.targets().await?;
-                let disks = fill::prepared(&self.shared, self.params.task, &targets).await?;
-                host.swap_in(self.params.instance, &disks).await.map_err(host_error)?;
+                let task = self.params.task;
+                let disks = fill::prepared(&self.shared, task, &self.targets()).await?;
+                let tried_before = fill::begin_commit(&self.shared, task).await?;
+                let swapped = host.swap_in(self.params.instance, &disks).await;
+                swapped.map_err(|error| fill::commit_error(error, tried_before))?;
             }
             START if self.params.boot => {
                 fill::start(&self.shared, &*host, self.params.task, self.params.instance).await?;
@@ -86,7 +92,7 @@ impl Workflow for ResetDisks {
 
     async fn undo(&self, step: usize, _: &Context) -> Result<Flow, StepError> {
         if step == FILL {
-            fill::discard(&*self.host()?, self.params.task, &self.discardable()).await?;
+            fill::discard(&*self.host()?, self.params.task, &self.targets()).await?;
         }
         Ok(Flow::Done)
     }
@@ -103,27 +109,18 @@ impl ResetDisks {
 
     async fn fillings(&self) -> Result<Vec<Filling>, StepError> {
         let mut fillings = Vec::new();
-        for disk in &self.params.disks {
-            let entry = fill::entry(&self.shared, &self.params.region, disk.group, disk.snapshot).await?;
-            let target = DiskTarget::Replacing {
-                instance: self.params.instance,
-                disk: disk.disk,
-                // A disk grown since goes back to the size it had (semantics.md §11.12).
-                size: ByteCount(entry.tree.size),
-            };
-            fillings.push(Filling { entry, target });
+        for (disk, target) in self.params.disks.iter().zip(self.targets()) {
+            let manifest = fill::manifest(&self.shared, &self.params.region, disk.group).await?;
+            fillings.push(Filling { entry: fill::entry(&manifest, disk.snapshot)?, target });
         }
         Ok(fillings)
     }
 
-    async fn targets(&self) -> Result<Vec<DiskTarget>, StepError> {
-        Ok(self.fillings().await?.into_iter().map(|filling| filling.target).collect())
-    }
-
-    /// Undo must work when the depot does not answer; the host finds prepared disks without their size.
-    fn discardable(&self) -> Vec<DiskTarget> {
+    /// Known without the depot: undo must work when that does not answer.
+    fn targets(&self) -> Vec<DiskTarget> {
         let instance = self.params.instance;
-        let target = |disk| DiskTarget::Replacing { instance, disk, size: ByteCount(0) };
-        self.params.disks.iter().map(|disk| target(disk.disk)).collect()
+        let target =
+            |disk: &ResetTarget| DiskTarget::Replacing { instance, disk: disk.disk, size: disk.size };
+        self.params.disks.iter().map(target).collect()
     }
 }

@@ -5,7 +5,7 @@
 //! | (admit)  | catalog       | lease on the disks; group and snapshots `Progressing`          | –                                     |
 //! | Mark     | host          | every disk as it is at one instant; tracking of changes begins | end the session, drop its checkpoint  |
 //! | Copy     | host, depot   | what changed since the base becomes chunks, disk after disk    | – (unreferenced packs are collected)  |
-//! | **Seal** | depot         | writes the manifest: **commit point**                          | – (proved absent, or not undone)      |
+//! | **Seal** | depot         | writes the manifest: **commit point**                          | removes what a store may have kept of it |
 //! | Settle   | host          | ends the session; its checkpoint is the base of the next       | not undone                            |
 //! | (rest)   | catalog       | group and snapshots `Accomplished` or `Failed`; lease given back | –                                   |
 //!
@@ -47,7 +47,7 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
-use workflow::{Context, Flow, StepError, Workflow};
+use workflow::{Context, Flow, Outline, StepError, Workflow};
 
 use super::{depot_error, end_task, host_error};
 use crate::service::{Shared, TaskMoved};
@@ -67,6 +67,7 @@ pub(crate) struct SnapshotGroup {
     pub(crate) params: SnapshotGroupParams,
 }
 
+pub(super) const OUTLINE: Outline = Outline { kind: "SnapshotGroup", steps: STEPS, commit: SEAL };
 const STEPS: &[&str] = &["Mark", "Copy", "Seal", "Settle"];
 const MARK: usize = 0;
 const COPY: usize = 1;
@@ -95,8 +96,15 @@ impl Workflow for SnapshotGroup {
     }
 
     async fn undo(&self, step: usize, _: &Context) -> Result<Flow, StepError> {
-        if step == MARK {
-            self.close_session(Fate::Drop).await?;
+        match step {
+            MARK => self.close_session(Fate::Drop).await?,
+            // The log says the group was not sealed; half a manifest, or one whose seal was taken
+            // back, must not say otherwise.
+            SEAL => {
+                let depot = &self.shared.region(&self.params.region)?.depot;
+                depot.delete_group(self.params.group).await.map_err(depot_error)?;
+            }
+            _ => {}
         }
         Ok(Flow::Done)
     }
@@ -316,12 +324,16 @@ impl SnapshotGroup {
     }
 
     async fn seal(&self) -> Result<(), StepError> {
-        let manifest = self.manifest().await?;
         let depot = &self.shared.region(&self.params.region)?.depot;
+        // Written before a restart, it counts as it stands: a base deleted since would make another.
+        let manifest = match depot.group(self.params.group).await.map_err(depot_error)? {
+            Some(manifest) => manifest,
+            None => self.manifest().await?,
+        };
         depot.seal_group(&manifest).await.map_err(depot_error)
     }
 
-    /// Built from what Mark and Copy kept, so that it is the same however often it is built.
+    /// Built from what Mark and Copy kept.
     async fn manifest(&self) -> Result<GroupManifest, StepError> {
         let group = self.group().await?;
         let missing =
