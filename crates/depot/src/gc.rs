@@ -22,12 +22,19 @@
 //! # Concurrency
 //! What keeps each pair from harm; "/" needs nothing.
 //!
-//! | | write, seal | read, restore | delete group | collect | verify |
+//! | | write, seal | read | delete group | collect | verify |
 //! |---|---|---|---|---|---|
-//! | write, seal | names of their own; equal manifests agree, others conflict | / | a base deleted meanwhile: seal walks its whole tree | marks, looked at after the seal; `fresh` packs of this process are not marked | / |
-//! | read, restore | / | / | fails at worst, after the margin | packs live for the margin after their group | / |
-//! | delete group | | | gone is fine | unseen groups stay safe: theirs are marked at most | reported as gone |
-//! | collect | | | | one creates marks n+1, the other stops | a pack may go between listing and read: looked for again |
+//! | write, seal | own names; conflicts are told | / | (1) | (2) | / |
+//! | read, restore | / | / | (3) | (4) | / |
+//! | delete group | | | gone is fine | (5) | (6) |
+//! | collect | | | | one creates marks n+1, the other stops | (6) |
+//!
+//! 1. A base deleted meanwhile: the seal walks its whole tree and looks at the marks.
+//! 2. The look at the marks after the seal. Packs this process has just put are not marked.
+//! 3. Fails at worst, and only after the margin: nothing false is read.
+//! 4. Packs outlive their last group by the margin.
+//! 5. A group deleted under the collector's eyes needs nothing; what it named is marked later.
+//! 6. What went between listing and reading is looked for again, and then no finding.
 //!
 //! # Errors
 //! An error of `execute` leaves some of the condemned undeleted; they stay condemned.

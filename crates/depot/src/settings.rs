@@ -82,7 +82,7 @@ impl Settings {
     }
 }
 
-// A pack closes at `pack_len`, may then still take the frames under way, what they name, and a table of contents.
+// A pack closes at `pack_len`; it may still take the frames under way, tree nodes and a table of contents.
 const _: () =
     assert!(PACK_LEN_MAX / 4 + (PARALLELISM_MAX + 3) * (FRAME_LEN_MAX + CHUNK_LEN_MAX) <= PACK_LEN_MAX);
 // A frame is closed by the chunk that fills it.

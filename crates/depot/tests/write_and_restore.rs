@@ -49,9 +49,11 @@ proptest! {
             let world = World::new(store::memory(), seed, Settings { parallelism, ..small() });
             let depot = world.open().await;
             let first = content(first_len, seed);
-            let one = write(&depot, &Disk { hide_zeroes, ..Disk::new(first.clone()) }, None, false).await.unwrap();
+            let disk = Disk { hide_zeroes, ..Disk::new(first.clone()) };
+            let one = write(&depot, &disk, None, false).await.unwrap();
             let mut second = first.clone();
-            second.resize(second_len.unwrap_or(first_len), 3);
+            // Grown by data, or by a hole.
+            second.resize(second_len.unwrap_or(first_len), if seed % 2 == 0 { 0 } else { 3 });
             for (at, len, seed) in edits {
                 overwrite(&mut second, at, len, seed);
             }

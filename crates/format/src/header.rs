@@ -19,7 +19,7 @@ pub struct DepotHeader {
 }
 
 impl DepotHeader {
-    /// BLAKE3 for names, AES-256-GCM-SIV for seals, BLAKE3's derivation for keys: each 1, there are no others yet.
+    /// Names by BLAKE3, seals by AES-256-GCM-SIV, keys by BLAKE3's derivation: there are no others yet.
     const SUITE: [u8; 3] = [1, 1, 1];
 
     pub fn encode(&self) -> Vec<u8> {

@@ -25,7 +25,8 @@ macro_rules! names {
             impl std::str::FromStr for $name {
                 type Err = FormatError;
                 fn from_str(text: &str) -> Result<Self, FormatError> {
-                    let wrong = FormatError::Damaged { what: "name", why: "not lower-case hexadecimal of its length" };
+                    let why = "not lower-case hexadecimal of its length";
+                    let wrong = FormatError::Damaged { what: "name", why };
                     if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
                         return Err(wrong);
                     }
@@ -83,7 +84,7 @@ impl NameKeys {
         cut(blake3::keyed_hash(&self.chunk, plain))
     }
 
-    /// Covers what is below and not where it lies, so that equal content has an equal name wherever it was put.
+    /// Covers what is below and not where it lies: equal content has an equal name wherever it was put.
     pub fn node(&self, geometry: Geometry, level: u8, children: impl Iterator<Item = (u32, Name)>) -> Name {
         let mut hasher = blake3::Hasher::new_keyed(&self.node);
         hasher.update(&[geometry.chunk_log2(), geometry.leaf_log2(), geometry.node_log2(), level]);
