@@ -198,7 +198,12 @@ impl Inner {
         }
     }
 
-    async fn reader(&self, instance: InstanceId, group: GroupId, disk: DiskId) -> Result<Reader, HostError> {
+    async fn reader(
+        self: &Arc<Self>,
+        instance: InstanceId,
+        group: GroupId,
+        disk: DiskId,
+    ) -> Result<Reader, HostError> {
         let no_disk = || HostError::NoDisk(disk.to_string());
         let (endpoint, export, bitmap, size) = {
             let offline = self.offline.lock().await;
@@ -224,6 +229,7 @@ impl Inner {
                             record.ok_or_else(|| running::lost("no session of this group is open"))
                         })
                         .await?;
+                    guard::watch(self, instance, group);
                     let record = record.disk(disk).ok_or_else(no_disk)?.clone();
                     let bitmap = record.since.map(|_| running::bitmap_export(&record.device));
                     let socket = self.scratch.session(instance, group).socket();

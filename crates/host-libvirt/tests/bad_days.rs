@@ -10,9 +10,12 @@ use std::sync::Arc;
 use common::{Chance, Libvirt, options, root, run};
 use futures::StreamExt;
 use host::contract::{Fixture, FixtureDisk, FixtureKind};
-use host::{DiskReader, DiskTarget, Fate, Host, HostError, Mark, MarkDisk, Marked, Stop, Tracking};
+use host::{
+    DiskReader, DiskTarget, Fate, Host, HostError, Mark, MarkDisk, Marked, NewInstance, PreparedDisk, Stop,
+    Tracking,
+};
 use host_libvirt::{LibvirtHost, testing};
-use model::{ByteCount, DiskId, Extent, GroupId, InstanceId, InstanceStatus, draw};
+use model::{ByteCount, DiskId, Extent, GroupId, InstanceId, InstanceStatus, RegionId, TaskId, draw};
 
 const MIB: u64 = 1 << 20;
 
@@ -98,6 +101,45 @@ async fn what_is_not_ours_is_left_alone() {
     host.unmark(instance, second, Fate::Drop).await.unwrap();
     let (_, checkpoints) = testing::traces(&host, instance).await.unwrap();
     assert_eq!(checkpoints, ["virtnbdbackup.0"]);
+    assert_eq!(stored_bitmaps(&fixture), ["virtnbdbackup.0"]);
+}
+
+/// The bitmaps stored in the images of a fixture's stopped machines.
+fn stored_bitmaps(fixture: &Libvirt) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(fixture.directory()).unwrap().flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "qcow2") {
+            let info = run(Command::new("qemu-img").args(["info", "--output=json"]).arg(entry.path()));
+            let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+            let bitmaps = info["format-specific"]["data"]["bitmaps"].as_array().cloned().unwrap_or_default();
+            found.extend(bitmaps.iter().map(|bitmap| bitmap["name"].as_str().unwrap().to_owned()));
+        }
+    }
+    found
+}
+
+/// A bitmap costs memory and every write a little: none may be left that nobody will ask again.
+#[tokio::test]
+async fn no_bitmap_is_left_in_an_image() {
+    let fixture = Libvirt::new("bitmaps").await;
+    let host = fixture.host();
+    let (instance, disk) = machine(&fixture, 4).await;
+    let mut base = None;
+    for _ in 0..4 {
+        let next = group();
+        mark(&host, instance, disk, next, base).await.unwrap();
+        host.unmark(instance, next, Fate::Keep).await.unwrap();
+        base = Some(next);
+    }
+    let dropped = group();
+    mark(&host, instance, disk, dropped, base).await.unwrap();
+    host.unmark(instance, dropped, Fate::Drop).await.unwrap();
+    host.stop(instance, Stop::ByForce).await.unwrap();
+    let last = base.unwrap();
+    assert_eq!(stored_bitmaps(&fixture), [format!("hikae-{last}")]);
+    host.unmark(instance, last, Fate::Drop).await.unwrap();
+    assert_eq!(stored_bitmaps(&fixture), [""; 0]);
+    host.start(instance).await.unwrap();
 }
 
 /// A bitmap that was stored once, and then was open when QEMU was killed, is marked in-use: it misses what
@@ -366,7 +408,58 @@ async fn libvirtd_may_come_and_go() {
     let marked = mark(&host, instance, disk, next, Some(ours)).await.unwrap();
     assert_eq!(marked.disks[0].tracking, Tracking::Since(ours));
     host.unmark(instance, next, Fate::Drop).await.unwrap();
+    roll_back_and_clone(&host, instance, disk, marked.spec).await;
     testing::undefine(&host, instance).await.unwrap();
+}
+
+/// Rolls the machine's disk back and clones it, under a QEMU that is not root: every file must end up in
+/// its hands.
+async fn roll_back_and_clone(
+    host: &Arc<LibvirtHost>,
+    instance: InstanceId,
+    disk: DiskId,
+    spec: host::InstanceSpec,
+) {
+    let (task, size) = (draw(&Chance), ByteCount(4 * MIB));
+    let (id, name) = (host::instance_id(&RegionId::from("tokyo"), [7; 16]), "clone".to_owned());
+    let target = DiskTarget::ForNew {
+        instance: id,
+        name: name.clone(),
+        device: "vda".into(),
+        size,
+        spec: spec.clone(),
+    };
+    let disks = vec![("vda".to_owned(), filled(host, task, &target).await)];
+    let (uuid, vcpus, memory, network) = ([7; 16], None, None, None);
+    let new = NewInstance { id, uuid, task, name, spec, disks, vcpus, memory, network };
+    host.define(&new).await.unwrap();
+    host.start(new.id).await.unwrap();
+    let clone = host.find(new.id).await.unwrap().disks[0].id;
+    assert_eq!(first_bytes(host, new.id, clone).await, [0x5a; 4]);
+    host.undefine(&new).await.unwrap();
+
+    assert_eq!(first_bytes(host, instance, disk).await, [0; 4]);
+    host.stop(instance, Stop::ByForce).await.unwrap();
+    let prepared = filled(host, task, &DiskTarget::Replacing { instance, disk, size }).await;
+    host.swap_in(instance, &[prepared]).await.unwrap();
+    host.start(instance).await.unwrap();
+    assert_eq!(first_bytes(host, instance, disk).await, [0x5a; 4]);
+}
+
+async fn filled(host: &Arc<LibvirtHost>, task: TaskId, target: &DiskTarget) -> PreparedDisk {
+    let prepared = host.prepare(task, target).await.unwrap();
+    let writer = host.writer(&prepared).await.unwrap();
+    writer.write(0, vec![0x5a; 4096].into()).await.unwrap();
+    writer.finish().await.unwrap();
+    prepared
+}
+
+async fn first_bytes(host: &Arc<LibvirtHost>, instance: InstanceId, disk: DiskId) -> Vec<u8> {
+    let group = group();
+    mark(host, instance, disk, group, None).await.unwrap();
+    let bytes = host.reader(instance, group, disk).await.unwrap().read(at(0, 4)).await.unwrap();
+    host.unmark(instance, group, Fate::Drop).await.unwrap();
+    bytes.to_vec()
 }
 
 /// A libvirtd with directories of its own, seen only by it: the machine's own libvirtd, if there is one,
@@ -382,8 +475,10 @@ impl Daemon {
         for name in ["run", "var", "etc", "cache", "sock"] {
             std::fs::create_dir_all(directory.join(name)).unwrap();
         }
-        let from = root().join("lv/etc/qemu.conf");
-        std::fs::copy(from, directory.join("etc/qemu.conf")).unwrap();
+        // As a distribution sets it up: QEMU is a user of its own, and libvirt gives it its files.
+        let conf = "stdio_handler = \"file\"\nsecurity_driver = \"none\"\nnamespaces = []\n\
+            cgroup_controllers = []\nuser = \"libvirt-qemu\"\ngroup = \"kvm\"\ndynamic_ownership = 1\n";
+        std::fs::write(directory.join("etc/qemu.conf"), conf).unwrap();
         let conf = format!(
             "unix_sock_dir = \"{}/sock\"\nauth_unix_rw = \"none\"\nauth_unix_ro = \"none\"\n",
             directory.display()
