@@ -3,6 +3,7 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use support::{HBR, Server, hikae, text, text_of};
@@ -28,6 +29,26 @@ fn the_first_start_alone_makes_and_shows_the_root_access_key() {
     assert!(!server.said.contains(&id) && !server.said.contains(&secret), "{}", server.said);
     server.cli(&["instance", "list"]);
     assert!(!server.log().contains(&secret), "a secret in the log");
+    server.stop();
+    let holders = files_holding(&server.data(), secret.as_bytes());
+    assert_eq!(
+        holders,
+        [server.data().join("root-access-key.json")],
+        "the secret lies in its own file alone"
+    );
+}
+
+fn files_holding(directory: &Path, needle: &[u8]) -> Vec<PathBuf> {
+    let mut holders = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            holders.extend(files_holding(&path, needle));
+        } else if std::fs::read(&path).expect("a file").windows(needle.len()).any(|window| window == needle) {
+            holders.push(path);
+        }
+    }
+    holders
 }
 
 #[test]
@@ -78,6 +99,59 @@ async fn regions_are_told_apart_by_path_parameter_and_host() {
     let far = support::Api { path: "/osaka".into(), ..api.clone() };
     let conflict = far.call(support::ECS, "DescribeInstances", &[("RegionId", "tokyo")]).await;
     assert_eq!((conflict.code().as_str(), conflict.status), ("InvalidParameter", 400));
+
+    // As the real service tells regions apart: by the name the client calls.
+    let instances = async |host: &str| {
+        let call = wire::client::Call {
+            version: support::ECS,
+            action: "DescribeInstances",
+            params: &[],
+            host,
+            path: "/",
+        };
+        let nonce = format!("{:032x}", support::rand_bits());
+        let raw = call.signed(&api.id, &api.secret, support::now(), &nonce).expect("signed");
+        let answer = api.send(&raw).await;
+        answer.body["Instances"]["Instance"].as_array().map(Vec::len)
+    };
+    assert_eq!(instances("ecs.osaka.backup.example").await, Some(0));
+    assert_eq!(instances("ecs.tokyo.backup.example").await, Some(2));
+    assert_eq!(instances("backup.example").await, Some(2), "no region's name: the default");
+
+    // A job is found by its id wherever it is, and not where it is said to be and is not.
+    let job = text_of(&server.cli(&["--region", "tokyo", "backup", "sim-web-01", "--wait"]), "id");
+    assert_eq!(text_of(&api.job(&job).await, "JobId"), job);
+    let filter = [("Filters.1.Key", "JobId"), ("Filters.1.Values.1", job.as_str())];
+    let none = far.ok(HBR, "DescribeBackupJobs2", &filter).await;
+    assert_eq!(none["TotalCount"], 0, "{none}");
+}
+
+#[tokio::test]
+async fn a_host_that_is_down_is_no_reason_not_to_start() {
+    let scratch = tempfile::tempdir().expect("temporary directory");
+    let config = format!(
+        "[[region]]\nid = 'default'\n[[region.host]]\nuri = 'qemu+unix:///system?socket=/nonexistent'\n\
+         scratch_directory = '{0}/s'\nimage_directory = '{0}'\n",
+        scratch.path().display()
+    );
+    let server = Server::with(&[], &config);
+    assert!(server.log().contains("cannot be used now"), "{}", server.log());
+    let api = server.api();
+    api.ok(HBR, "DescribeRegions", &[]).await;
+    api.refused(support::ECS, "DescribeInstances", &[], "HostUnavailable", 503).await;
+    let (code, said) = server.cli_fails(&["instance", "list"]);
+    assert_eq!((code, said["error"]["code"].as_str()), (3, Some("HostUnavailable")));
+}
+
+#[test]
+fn a_data_directory_may_have_any_name() {
+    let base = tempfile::tempdir().expect("temporary directory");
+    for name in ["a b", "ha?lf#", "100%41", "控え"] {
+        let mut server = Server::at(&base.path().join(name), &["--simulate", "1"]);
+        server.cli(&["backup", "sim-web-01", "--wait"]);
+        server.stop();
+        assert!(base.path().join(name).join("catalog.db").exists(), "{name}");
+    }
 }
 
 #[tokio::test]
@@ -115,7 +189,12 @@ async fn killed_at_any_moment_no_job_is_lost_and_no_half_point_is_shown() {
         }
         // A different moment each time, from at once to well after the end.
         tokio::time::sleep(Duration::from_millis(round * 37 % 211)).await;
-        server.kill();
+        // Mostly a crash; sometimes an operator, who need not wait for jobs either.
+        if round % 5 == 4 {
+            server.stop()
+        } else {
+            server.kill()
+        }
         server.launch();
     }
     let api = server.api();

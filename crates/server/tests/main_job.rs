@@ -2,6 +2,10 @@
 
 mod support;
 
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::process::Stdio;
+
 use serde_json::Value;
 use support::{Server, hikae, text, text_of};
 
@@ -95,6 +99,29 @@ fn exit_codes_are_as_documented() {
     check(&["--endpoint", "127.0.0.1:1", "instance", "list"], 4, "Unreachable");
     let unknown = hikae().args(["backup"]).output().expect("run hikae");
     assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[test]
+fn interrupted_while_watching_it_says_that_the_job_goes_on() {
+    // A server that takes the question and never answers.
+    let mute = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let job = "job-00000000000000000000";
+    let watch = hikae()
+        .args(["--endpoint", &mute.local_addr().expect("bound").to_string(), "job", "watch", job])
+        .env("HIKAE_ACCESS_KEY_ID", "HK00000000000000000000")
+        .env("HIKAE_ACCESS_KEY_SECRET", "nobody's")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("run hikae");
+    let (mut asked, _) = mute.accept().expect("the client");
+    // Once it has sent something it also listens for signals.
+    asked.read_exact(&mut [0; 4]).expect("a question");
+    let id = rustix::process::Pid::from_child(&watch);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).expect("interrupt it");
+    let output = watch.wait_with_output().expect("its end");
+    assert_eq!(output.status.code(), Some(130));
+    let said = text(&output.stderr);
+    assert!(said.contains(&format!("{job} goes on")), "{said}");
 }
 
 #[test]

@@ -9,9 +9,7 @@ use support::{Server, text, workspace};
 #[test]
 fn the_official_python_clients_do_the_main_job() {
     let Ok(python) = std::env::var("HIKAE_TEST_PYTHON") else {
-        panic!(
-            "HIKAE_TEST_PYTHON names no Python with the official SDKs: run `cargo xtask test`, which makes one"
-        );
+        panic!("HIKAE_TEST_PYTHON names no Python with the official SDKs: `cargo xtask test` makes one");
     };
     let server = Server::start();
     let (id, secret) = server.key();

@@ -182,7 +182,10 @@ fn catalog(table: CatalogTable, data: &Path) -> Result<CatalogAt, ConfigError> {
             Ok(CatalogAt(Zeroizing::new(text.trim().to_owned())))
         }
         (None, None) => {
-            Ok(CatalogAt(Zeroizing::new(format!("sqlite://{}", data.join("catalog.db").display()))))
+            // A path may hold what means something else in a URL.
+            let path = url::Url::from_file_path(data.join("catalog.db"))
+                .map_err(|()| wrong(format!("{} is not an absolute path", data.display())))?;
+            Ok(CatalogAt(Zeroizing::new(format!("sqlite://{}", path.path()))))
         }
     }
 }

@@ -38,15 +38,7 @@ pub(crate) async fn answer(services: &Services, raw: Result<&RawRequest, Refusal
     let mut trace = Trace::default();
     let format = raw.as_ref().map_or(Format::Json, |raw| Format::of(raw));
     let answered = match raw {
-        Ok(raw) => match AssertUnwindSafe(serve(services, raw, &mut trace)).catch_unwind().await {
-            Ok(answered) => answered,
-            Err(_) => {
-                error!(%request_id, action = trace.action, "an operation panicked");
-                Err(Refusal::new(Code::Internal, "the server failed to handle this request").remedy(
-                    "This is a defect of Hikae: please report it with the request id and the server's log.",
-                ))
-            }
-        },
+        Ok(raw) => guarded(serve(services, raw, &mut trace)).await,
         Err(refusal) => Err(refusal),
     };
     let code = answered.as_ref().map_or_else(|refusal| refusal.code.as_str(), |_| "ok");
@@ -58,6 +50,15 @@ pub(crate) async fn answer(services: &Services, raw: Result<&RawRequest, Refusal
         Ok((operation, payload)) => envelope::success(operation, format, &request_id, &payload),
         Err(refusal) => envelope::failure(&refusal, format, &request_id, "hikae"),
     }
+}
+
+/// An operation that panics is an answer like any other, and the server goes on.
+async fn guarded<T>(operation: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    AssertUnwindSafe(operation).catch_unwind().await.unwrap_or_else(|_| {
+        error!("an operation panicked");
+        let remedy = "This is a defect of Hikae: please report it with the request id and the server's log.";
+        Err(Refusal::new(Code::Internal, "the server failed to handle this request").remedy(remedy))
+    })
 }
 
 async fn serve(
@@ -113,5 +114,18 @@ async fn ecs(action: EcsAction, call: Call<'_>) -> Result<Value, Refusal> {
         EcsAction::DescribeSnapshotGroups => ecs::groups(call).await,
         EcsAction::StartInstance => ecs::start(call).await,
         EcsAction::StopInstance => ecs::stop(call).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer() {
+        let index = std::hint::black_box(7);
+        let operation = async { Ok([0_u8; 3].get(index).copied().expect("there is no such element")) };
+        assert_eq!(guarded(operation).await.map_err(|refusal| refusal.code), Err(Code::Internal));
+        assert_eq!(guarded(async { Ok(1) }).await, Ok(1));
     }
 }

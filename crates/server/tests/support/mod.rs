@@ -18,6 +18,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// A server over a directory of its own; killed when dropped.
 pub(crate) struct Server {
     directory: TempDir,
+    data: PathBuf,
     options: Vec<String>,
     child: Option<Child>,
     endpoint: String,
@@ -33,21 +34,32 @@ impl Server {
 
     /// With a configuration file, if any text is given.
     pub(crate) fn with(options: &[&str], config: &str) -> Self {
-        let directory = TempDir::new().expect("temporary directory");
-        let mut options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let mut server = Self::over(TempDir::new().expect("temporary directory"), options);
         if !config.is_empty() {
-            let path = directory.path().join("hikae.toml");
+            let path = server.directory.path().join("hikae.toml");
             std::fs::write(&path, config).expect("write the configuration");
-            options.extend(["--config".to_owned(), path.display().to_string()]);
+            server.options.extend(["--config".to_owned(), path.display().to_string()]);
         }
-        let mut server =
-            Self { directory, options, child: None, endpoint: String::new(), said: String::new() };
         server.launch();
         server
     }
 
+    /// Over a directory of the caller's.
+    pub(crate) fn at(data: &Path, options: &[&str]) -> Self {
+        let mut server = Self::over(TempDir::new().expect("temporary directory"), options);
+        server.data = data.to_owned();
+        server.launch();
+        server
+    }
+
+    fn over(directory: TempDir, options: &[&str]) -> Self {
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let data = directory.path().join("data");
+        Self { directory, data, options, child: None, endpoint: String::new(), said: String::new() }
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.data.clone()
     }
 
     pub(crate) fn endpoint(&self) -> &str {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use wire::hbr::{CancelBackupJob, CreateBackupJob, DescribeBackupJobs2, JobView, Jobs, Sort, SourceType};
 
 use super::super::dispatch::Call;
+use super::super::services::Scope;
 use super::{nothing, payload, runs};
 
 pub(crate) async fn create(call: Call<'_>) -> Result<Value, Refusal> {
@@ -50,12 +51,12 @@ pub(crate) async fn describe(call: Call<'_>) -> Result<Value, Refusal> {
 }
 
 async fn of_instances(call: Call<'_>, asked: &DescribeBackupJobs2) -> Result<Vec<JobView>, Refusal> {
-    let jobs = jobs(call, asked).await?;
+    let mut jobs = jobs(call, asked).await?;
     if let Some(id) = asked.job()
-        && !jobs.iter().any(|job| job.id == id)
+        && jobs.is_empty()
     {
         let run = call.services.backup.run(id).await?;
-        return Ok(runs::as_job(id, &run).iter().map(JobView::from).collect());
+        jobs.extend(runs::as_job(id, &run).filter(|run| is_here(call, run)));
     }
     Ok(jobs.iter().map(JobView::from).collect())
 }
@@ -63,17 +64,21 @@ async fn of_instances(call: Call<'_>, asked: &DescribeBackupJobs2) -> Result<Vec
 async fn of_disks(call: Call<'_>, asked: &DescribeBackupJobs2) -> Result<Vec<JobView>, Refusal> {
     let mut views = Vec::new();
     for job in jobs(call, asked).await? {
-        if asked.job().is_some_and(|parent| parent != job.id) {
-            continue;
-        }
         let snapshots = call.services.backup.job_snapshots(job.id).await?;
         views.extend(snapshots.iter().map(|snapshot| JobView::child(&job, snapshot)));
     }
     Ok(views)
 }
 
-/// Newest first.
+/// Newest first. Clients that wait ask for one job, again and again: that must not cost a listing.
 async fn jobs(call: Call<'_>, asked: &DescribeBackupJobs2) -> Result<Vec<Job>, Refusal> {
+    if let Some(id) = asked.job() {
+        return match call.services.backup.job(id).await {
+            Ok(job) => Ok(Some(job).filter(|job| is_here(call, job)).into_iter().collect()),
+            Err(refusal) if refusal.code == Code::JobNotFound => Ok(Vec::new()),
+            Err(refusal) => Err(refusal),
+        };
+    }
     // A filter by parent, instance or region can be about any region.
     let mut jobs = Vec::new();
     let everywhere = !asked.filters.is_empty();
@@ -82,4 +87,11 @@ async fn jobs(call: Call<'_>, asked: &DescribeBackupJobs2) -> Result<Vec<Job>, R
     }
     jobs.sort_by_key(|job| (std::cmp::Reverse(job.created), job.id));
     Ok(jobs)
+}
+
+fn is_here(call: Call<'_>, job: &Job) -> bool {
+    match call.scope {
+        Scope::Named(region) => job.region == *region,
+        Scope::Default(_) => true,
+    }
 }
