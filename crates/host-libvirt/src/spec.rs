@@ -265,13 +265,15 @@ mod tests {
         <os><type machine='q35'>hvm</type><kernel>/boot/k</kernel><nvram>/v/old.fd</nvram></os>\
         <cpu><topology cores='2'/><model>m</model></cpu><unknown><thing a='b'/></unknown>\
         <devices><emulator>/q</emulator>\
-        <disk type='file' device='disk'><driver name='qemu' type='raw' io='native'/><source file='/a' index='1'/>\
-        <backingStore/><target dev='vda'/><serial>s</serial></disk>\
+        <disk type='file' device='disk'><driver name='qemu' type='raw' io='native'/>\
+        <source file='/a' index='1'/><backingStore/><target dev='vda'/><serial>s</serial></disk>\
         <disk type='block' device='disk'><source dev='/dev/b'/><target dev='vdb'/></disk>\
         <disk type='file' device='cdrom'><source file='/iso'/><target dev='sda'/></disk>\
-        <interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='br0' portid='p'/><target dev='vnet0'/></interface>\
+        <interface type='bridge'><mac address='52:54:00:00:00:01'/>\
+        <source bridge='br0' portid='p'/><target dev='vnet0'/></interface>\
         <serial type='file'><source path='/log/old'/></serial>\
-        <channel type='unix'><source mode='bind' path='/c/old'/><target type='virtio' name='org.qemu.guest_agent.0'/></channel>\
+        <channel type='unix'><source mode='bind' path='/c/old'/>\
+        <target type='virtio' name='org.qemu.guest_agent.0'/></channel>\
         <graphics type='vnc' port='5900' autoport='no'/><hostdev mode='subsystem'/>\
         </devices></domain>";
 

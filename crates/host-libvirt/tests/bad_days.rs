@@ -71,7 +71,8 @@ async fn what_is_not_ours_is_left_alone() {
         .arg("4M"));
     let backup = format!(
         "<domainbackup mode='pull'><server transport='unix' socket='{0}/theirs.sock'/><disks>\
-         <disk name='vda' backup='yes' type='file'><scratch file='{0}/theirs'/></disk></disks></domainbackup>",
+         <disk name='vda' backup='yes' type='file'><scratch file='{0}/theirs'/>\
+         </disk></disks></domainbackup>",
         fixture.directory().display()
     );
     let checkpoint = "<domaincheckpoint><name>virtnbdbackup.0</name><disks>\

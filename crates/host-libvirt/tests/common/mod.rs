@@ -139,7 +139,8 @@ impl Libvirt {
             ));
         }
         xml.push_str(
-            "<interface type='user'><model type='virtio'/></interface><serial type='pty'/></devices></domain>",
+            "<interface type='user'><model type='virtio'/></interface><serial type='pty'/>\
+             </devices></domain>",
         );
         testing::define(&self.host(), &xml).await
     }
