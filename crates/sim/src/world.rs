@@ -1,5 +1,6 @@
 //! One simulated region and the process that serves it; the process can die and be started again.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use backup::{Backup, BackupParts, ExpirePoints, NewBackup, NewRestore, NewRestoreKind};
@@ -364,7 +365,7 @@ impl Process {
             entropy: entropy.clone(),
             crash: plug.clone(),
             drive: Drive::ByHand,
-            time_zone: policy::TimeZone::UTC,
+            time_zones: BTreeMap::new(),
             stopping: stopping.clone(),
         });
         Ok(Self { blocks, backup, stopping })
