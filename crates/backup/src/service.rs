@@ -1,12 +1,13 @@
 //! The service itself.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use ::policy::TimeZone;
 use blocks::{Blocks, Drive};
 use catalog::Catalog;
-use model::{Clock, Entropy, Id, Kind, Refusal};
+use model::{Clock, Entropy, Id, Kind, Refusal, RegionId};
 use tokio_util::sync::CancellationToken;
 use workflow::{Crash, Runner};
 
@@ -19,8 +20,8 @@ pub struct BackupParts {
     pub entropy: Arc<dyn Entropy>,
     pub crash: Arc<dyn Crash>,
     pub drive: Drive,
-    /// In which calendar schedules are read.
-    pub time_zone: TimeZone,
+    /// In which each region's calendars are read; UTC where none is named.
+    pub time_zones: BTreeMap<RegionId, TimeZone>,
     /// Fires when the process is asked to stop.
     pub stopping: CancellationToken,
 }
@@ -51,19 +52,27 @@ pub(crate) struct Shared {
     pub(crate) blocks: Blocks,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) time_zone: TimeZone,
+    time_zones: BTreeMap<RegionId, TimeZone>,
+    /// Held while a policy is bound or deleted, so that no binding is left without its policy.
+    pub(crate) binding: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
     pub(crate) fn draw<K: Kind>(&self) -> Id<K> {
         model::draw(&*self.entropy)
     }
+
+    pub(crate) fn time_zone(&self, region: &RegionId) -> TimeZone {
+        self.time_zones.get(region).cloned().unwrap_or(TimeZone::UTC)
+    }
 }
 
 impl Backup {
     pub fn new(parts: BackupParts) -> Self {
-        let BackupParts { catalog, blocks, clock, entropy, crash, drive, time_zone, stopping } = parts;
-        let shared = Arc::new(Shared { catalog: catalog.clone(), blocks, clock, entropy, time_zone });
+        let BackupParts { catalog, blocks, clock, entropy, crash, drive, time_zones, stopping } = parts;
+        let binding = tokio::sync::Mutex::new(());
+        let shared = Shared { catalog: catalog.clone(), blocks, clock, entropy, time_zones, binding };
+        let shared = Arc::new(shared);
         let factory = Box::new(Factory { shared: Arc::clone(&shared) });
         let runner = Runner::new(catalog, "backup", factory, crash, stopping);
         Self { shared, runner, drive }

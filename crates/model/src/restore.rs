@@ -51,8 +51,10 @@ pub struct CloneInstance {
     pub instance: InstanceId,
     pub name: String,
     pub host_name: String,
-    /// As asked for; empty keeps the source's shape and network.
-    pub instance_type: String,
+    /// Another shape than the source's, if one was asked for.
+    pub vcpus: Option<u32>,
+    pub memory: Option<ByteCount>,
+    /// Empty keeps the source's.
     pub network: String,
     pub boot: bool,
 }

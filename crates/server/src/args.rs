@@ -204,7 +204,7 @@ pub(crate) enum PolicyCommand {
     Create(PolicyCreateArgs),
     /// List policies
     List,
-    /// Delete a policy and its bindings; points stay
+    /// Delete a policy that is on no instance; its points stay
     Delete {
         /// Id or name
         policy: String,

@@ -15,6 +15,7 @@ mod reconcile;
 mod services;
 mod sites;
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,7 +27,7 @@ use backup::{Backup, BackupParts};
 use blocks::{Blocks, BlocksParts, Drive, Region};
 use catalog::Catalog;
 use jiff::tz::TimeZone;
-use model::{Clock, Entropy};
+use model::{Clock, Entropy, RegionId};
 use seal::{FileSealer, Sealer};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -126,16 +127,15 @@ async fn open(
         entropy: Arc::clone(&entropy),
         crash: Arc::new(NoCrash),
         drive: Drive::Background,
-        time_zone: time_zone(config),
+        time_zones: time_zones(config),
         stopping: stopping.clone(),
     });
     let access = Access::open(catalog, sealer, Arc::clone(&entropy));
     Ok(Services { access, backup, blocks, regions: named(config), clock, entropy })
 }
 
-fn time_zone(config: &Config) -> TimeZone {
-    let default = config.regions.iter().find(|region| region.id == config.default_region);
-    default.map_or(TimeZone::UTC, |region| region.time_zone.clone())
+fn time_zones(config: &Config) -> BTreeMap<RegionId, TimeZone> {
+    config.regions.iter().map(|region| (region.id.clone(), region.time_zone.clone())).collect()
 }
 
 fn named(config: &Config) -> Regions {

@@ -151,7 +151,7 @@ async fn restore(world: &World) {
     let clone = NewRestoreKind::CloneInstance {
         name: format!("clone-{}", world.dice.below(1000)),
         host_name: String::new(),
-        instance_type: String::new(),
+        shape: None,
         network: String::new(),
         boot,
     };

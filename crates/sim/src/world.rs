@@ -166,6 +166,20 @@ impl World {
         self.watched.images(instance)
     }
 
+    /// Writes an outrage into the notes of whoever watches the host: for the auditors' own test.
+    pub fn outrage(&self, what: &str) {
+        self.watched.notes().outrages.push(what.to_owned());
+    }
+
+    /// Makes the watcher remember one other byte than a mark showed: for the auditors' own test.
+    pub fn forge_image(&self, group: GroupId) {
+        let mut notes = self.watched.notes();
+        let byte = notes.images.get_mut(&group).and_then(|images| images.values_mut().next());
+        if let Some(byte) = byte.and_then(|image| image.last_mut()) {
+            *byte ^= 1;
+        }
+    }
+
     /// Another handle on the depot, which remembers nothing and meets no faults.
     pub(crate) async fn reopen_depot(&mut self) -> Result<(), Stuck> {
         self.depot = open_depot(&self.bucket, &Arc::new(Dice::new(self.seed ^ 3)), &self.clock).await?;

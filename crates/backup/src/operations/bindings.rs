@@ -1,7 +1,9 @@
 //! Bindings: policies put on instances and taken off again.
 
 use catalog::{Batch, CatalogError, Column, Query, Record};
-use model::{Binding, BindingOptions, Code, InstanceId, Policy, PolicyId, Refusal, RegionId, RuleKind};
+use model::{
+    Binding, BindingOptions, Code, Instance, InstanceId, Policy, PolicyId, Refusal, RegionId, RuleKind,
+};
 
 use crate::Backup;
 
@@ -20,6 +22,7 @@ pub struct NewBinding {
 impl Backup {
     /// Binds all of them, or none.
     pub async fn create_bindings(&self, policy: PolicyId, new: Vec<NewBinding>) -> Result<(), Refusal> {
+        let _held = self.shared.binding.lock().await;
         let policy = self.policy(policy).await?;
         check_count(new.len())?;
         ::policy::rules::bindable(&policy)?;
@@ -28,6 +31,7 @@ impl Backup {
         let mut batch = Batch::new();
         for new in new {
             let instance = self.shared.blocks.instance(new.instance).await?;
+            self.check_unbound(&policy, &instance).await?;
             ::policy::selection::admit(&instance, &new.options)?;
             let description = if new.description.is_empty() {
                 format!("{}-{}", policy.id, instance.id)
@@ -49,15 +53,34 @@ impl Backup {
         match self.shared.catalog.write(batch).await {
             Ok(()) => Ok(()),
             Err(CatalogError::Exists { table, key }) if table == <Binding as Record>::TABLE.name => {
-                Err(Refusal::new(
-                    Code::PolicyBound,
-                    format!(
-                        "an instance of this call has a policy already (binding {key}); nothing was bound"
-                    ),
-                )
-                .remedy("An instance has one policy: remove its binding first."))
+                let message = format!("an instance is named twice (binding {key}); nothing was bound");
+                Err(Refusal::new(Code::PolicyBound, message).remedy("Name each instance once."))
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn check_unbound(&self, policy: &Policy, instance: &Instance) -> Result<(), Refusal> {
+        if instance.region != policy.region {
+            return Err(Refusal::new(
+                Code::InvalidParameter,
+                format!(
+                    "policy {} is in {}, instance {} in {}",
+                    policy.id, policy.region, instance.id, instance.region
+                ),
+            )
+            .remedy("Bind a policy of the instance's own region."));
+        }
+        match self.binding_of(instance.id).await? {
+            None => Ok(()),
+            Some(binding) => Err(Refusal::new(
+                Code::PolicyBound,
+                format!(
+                    "instance {} has the policy {} already; nothing was bound",
+                    instance.id, binding.policy
+                ),
+            )
+            .remedy("An instance has one policy: remove its binding first.")),
         }
     }
 

@@ -51,6 +51,7 @@ impl Backup {
 
     /// Refused while an instance is bound (semantics.md §11.8); points are never touched.
     pub async fn delete_policy(&self, id: PolicyId) -> Result<(), Refusal> {
+        let _held = self.shared.binding.lock().await;
         let policy = self.policy(id).await?;
         let bindings = self.binding_count(id).await?;
         if bindings > 0 {

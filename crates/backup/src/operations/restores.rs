@@ -38,7 +38,8 @@ pub enum NewRestoreKind {
     CloneInstance {
         name: String,
         host_name: String,
-        instance_type: String,
+        /// Processors and memory; none keeps the source's.
+        shape: Option<(u32, ByteCount)>,
         network: String,
         boot: bool,
     },
@@ -129,7 +130,7 @@ impl Backup {
                 self.check_roll_back(point, instance, Some(disk), force).await?;
                 Ok(RestoreKind::RollBackDisk { instance, disk, force, boot })
             }
-            NewRestoreKind::CloneInstance { name, host_name, instance_type, network, boot } => {
+            NewRestoreKind::CloneInstance { name, host_name, shape, network, boot } => {
                 ::policy::admission::clone_instance(point)?;
                 let mut uuid = [0; 16];
                 self.shared.entropy.fill(&mut uuid);
@@ -143,7 +144,8 @@ impl Backup {
                     instance,
                     name,
                     host_name,
-                    instance_type,
+                    vcpus: shape.map(|(vcpus, _)| vcpus),
+                    memory: shape.map(|(_, memory)| memory),
                     network,
                     boot,
                 }))

@@ -53,7 +53,7 @@ impl StartDueJobs {
             report.looked_at += 1;
             let last = self.last_run(rule, binding).await?;
             let now = self.backup.shared.clock.now();
-            let zone = &self.backup.shared.time_zone;
+            let zone = &self.backup.shared.time_zone(&policy.region);
             // A run missed while nobody was there is not made up (semantics.md §5).
             let Some(due) = ::policy::schedule::due(schedule, last, now, zone)
                 .filter(|due| due.plus_seconds(LATE_SECONDS_MAX) > now)

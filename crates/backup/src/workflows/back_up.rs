@@ -204,7 +204,8 @@ impl BackUp {
         let advanced = ::policy::rules::advanced(&policy);
         let earlier = if advanced.is_empty() { Vec::new() } else { self.earlier(&job).await? };
         let keeping = Keeping { normal, advanced };
-        let kept = ::policy::retention::keep(job.created, &earlier, keeping, &self.shared.time_zone);
+        let zone = &self.shared.time_zone(&job.region);
+        let kept = ::policy::retention::keep(job.created, &earlier, keeping, zone);
         Ok((Retention::Days(kept.days), kept.class))
     }
 

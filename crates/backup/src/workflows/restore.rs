@@ -113,6 +113,11 @@ impl RestoreJob {
         })
     }
 
+    async fn reset(&self, instance: InstanceId, disks: Vec<ResetDisk>, boot: bool) -> Result<(), Refusal> {
+        let reset = ResetDisks { task: self.params.task, instance, disks, boot };
+        self.shared.blocks.reset_disks(&reset).await
+    }
+
     async fn ask(&self, restore: &Restore) -> Result<(), Refusal> {
         let found = self.shared.catalog.get::<Point>(&restore.point).await?;
         let point = found.ok_or_else(|| Refusal::new(Code::PointNotFound, "the point is gone"))?;
@@ -122,26 +127,10 @@ impl RestoreJob {
                 let current = blocks.instance(*instance).await?;
                 // Disks it does not have any more were waved through at admission, or refused there.
                 let disks = point.disks.iter().filter(|disk| current.disk(disk.disk).is_some());
-                let disks = disks.map(reset).collect();
-                blocks
-                    .reset_disks(&ResetDisks {
-                        task: self.params.task,
-                        instance: *instance,
-                        disks,
-                        boot: *boot,
-                    })
-                    .await
+                self.reset(*instance, disks.map(reset).collect(), *boot).await
             }
             RestoreKind::RollBackDisk { instance, disk, boot, .. } => {
-                let disks = vec![reset(disk_of(&point, *disk)?)];
-                blocks
-                    .reset_disks(&ResetDisks {
-                        task: self.params.task,
-                        instance: *instance,
-                        disks,
-                        boot: *boot,
-                    })
-                    .await
+                self.reset(*instance, vec![reset(disk_of(&point, *disk)?)], *boot).await
             }
             RestoreKind::CloneInstance(clone) => {
                 let network = Some(clone.network.clone()).filter(|network| !network.is_empty());
@@ -151,8 +140,8 @@ impl RestoreJob {
                     uuid: clone.uuid,
                     id: clone.instance,
                     name: clone.name.clone(),
-                    vcpus: None,
-                    memory: None,
+                    vcpus: clone.vcpus,
+                    memory: clone.memory,
                     network,
                     boot: clone.boot,
                 };

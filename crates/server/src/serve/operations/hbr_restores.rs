@@ -1,7 +1,7 @@
 //! Restores of the four types: started and listed.
 
 use backup::{NewRestore, NewRestoreKind};
-use model::{Code, DiskId, PointId, Refusal, RegionId};
+use model::{ByteCount, Code, DiskId, PointId, Refusal, RegionId};
 use serde_json::{Value, json};
 use wire::hbr::{CreateRestoreJob, DescribeRestoreJobs2, RestoreInput, RestoreView, Restores};
 
@@ -26,7 +26,7 @@ pub(crate) async fn create(call: Call<'_>) -> Result<Value, Refusal> {
         RestoreInput::CloneInstance(clone) => NewRestoreKind::CloneInstance {
             name: clone.name,
             host_name: clone.host_name,
-            instance_type: clone.instance_type,
+            shape: shape(&clone.instance_type)?,
             network: clone.network,
             boot: clone.boot,
         },
@@ -46,6 +46,21 @@ pub(crate) async fn describe(call: Call<'_>) -> Result<Value, Refusal> {
     restores.sort_by_key(|restore| (std::cmp::Reverse(restore.created), restore.id));
     let views = restores.iter().filter(|restore| asked.matches(restore)).map(RestoreView::from).collect();
     payload(&Restores::new(&asked, asked.page.of(views)))
+}
+
+/// Instance types as this server shows them; empty keeps the source's.
+fn shape(instance_type: &str) -> Result<Option<(u32, ByteCount)>, Refusal> {
+    if instance_type.is_empty() {
+        return Ok(None);
+    }
+    match wire::shape::parse(instance_type) {
+        Some(shape) => Ok(Some(shape)),
+        None => Err(Refusal::new(
+            Code::InvalidParameter,
+            format!("UdmDetail.instanceType: {instance_type:?} is no instance type of this server"),
+        )
+        .remedy("Write kvm.c2m4096 for two processors and 4096 MiB, or leave it out to keep the source's.")),
+    }
 }
 
 /// `UdmRegionId`, then the endpoint's, then the point's own.
