@@ -246,6 +246,8 @@ impl<'a> Weaver<'a> {
     pub(crate) async fn tree(&mut self, slot: format::SlotId, size: u64) -> Result<TreeRef, DepotError> {
         let written = self.levels[usize::from(self.root_level)].root.take();
         let root = match (written, &self.base) {
+            // Whatever the base had is past the end.
+            _ if self.chunks == 0 => None,
             (Some(link), _) => link,
             // Nothing differs, on a disk of the same height: the base's root is ours.
             (None, Some(base)) if base.tree.root_level() == self.root_level => base.tree.root,

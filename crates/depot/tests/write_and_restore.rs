@@ -31,13 +31,18 @@ fn overwrite(bytes: &mut [u8], at: usize, len: usize, seed: u64) {
     }
 }
 
+/// Any, or one at which a chunk, a leaf or a node ends.
+fn length() -> impl Strategy<Value = usize> {
+    prop_oneof![0_usize..400_000, (0_usize..100).prop_map(|n| n << 12), (0_usize..12).prop_map(|n| n << 15)]
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_was_written_comes_back(
-        first_len in 0_usize..400_000,
-        second_len in prop::option::of(0_usize..400_000),
+        first_len in length(),
+        second_len in prop::option::of(length()),
         edits in prop::collection::vec((any::<usize>(), 1_usize..40, 0_u64..5), 0..12),
         changed_only in any::<bool>(),
         hide_zeroes in any::<bool>(),
