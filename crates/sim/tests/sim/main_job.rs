@@ -71,7 +71,7 @@ async fn the_main_job() {
     let kind = NewRestoreKind::CloneInstance {
         name: "db-clone".to_owned(),
         host_name: String::new(),
-        instance_type: String::new(),
+        shape: None,
         network: String::new(),
         boot: true,
     };

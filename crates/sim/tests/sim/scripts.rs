@@ -6,7 +6,7 @@
 use backup::NewRestoreKind;
 use host::Host;
 use host::sim::{Fault, Strike, Verb};
-use model::{DiskPoint, InstanceId, JobStatus, Point, Restore, RestoreId, TaskId};
+use model::{DiskPoint, InstanceId, JobStatus, Point, Refusal, Restore, RestoreId, TaskId};
 use sim::{Cell, Images, World};
 use workflow::Moment;
 
@@ -245,11 +245,20 @@ async fn fails(world: &mut World, instance: InstanceId) {
 }
 
 pub(crate) async fn ask(world: &World, instance: InstanceId, point: &Point, kind: Kind) -> RestoreId {
-    let disk: &DiskPoint = &point.disks[1];
     // A running guest would at once scribble on a disk it is given.
     if kind != Kind::CloneInstance {
         world.blocks().stop_instance(instance, true).await.expect("stopped");
     }
+    try_ask(world, instance, point, kind).await.expect("admitted")
+}
+
+pub(crate) async fn try_ask(
+    world: &World,
+    instance: InstanceId,
+    point: &Point,
+    kind: Kind,
+) -> Result<RestoreId, Refusal> {
+    let disk: &DiskPoint = &point.disks[1];
     let (point, kind) = match kind {
         Kind::RollBackInstance => {
             (point.id, NewRestoreKind::RollBackInstance { instance, force: false, boot: false })
@@ -260,14 +269,14 @@ pub(crate) async fn ask(world: &World, instance: InstanceId, point: &Point, kind
             NewRestoreKind::CloneInstance {
                 name: "clone".to_owned(),
                 host_name: String::new(),
-                instance_type: String::new(),
+                shape: None,
                 network: String::new(),
                 boot: false,
             },
         ),
         Kind::CloneDisk => (disk.id, NewRestoreKind::CloneDisk { instance }),
     };
-    world.ask_restore(point, kind).await.expect("admitted")
+    world.ask_restore(point, kind).await
 }
 
 const fn filling(kind: Kind) -> &'static str {

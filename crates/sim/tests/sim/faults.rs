@@ -1,0 +1,109 @@
+//! Each verb of the host and each operation of the store goes wrong in each way, once, somewhere in
+//! the story of an instance's life; nothing may be lost by it, and the next backup works.
+
+use host::sim::{Fault, Strike, Verb};
+use model::InstanceId;
+use sim::World;
+use store::Script;
+
+use crate::crash_matrix::settle_and_audit;
+use crate::scripts::{Kind, try_ask};
+
+const FAULTS: [Fault; 7] = [
+    Fault::Unreachable,
+    Fault::AfterEffect,
+    Fault::HalfEffect,
+    Fault::LoseSessions,
+    Fault::NoSpace,
+    Fault::Busy,
+    Fault::Failed,
+];
+
+/// Verbs that a story need not come to: undoing is for stories that fail.
+const UNDOING: [Verb; 2] = [Verb::Discard, Verb::Undefine];
+
+/// Backs up, restores in all four ways, deletes. Whatever is refused or fails on the way, it goes on.
+async fn life(arm: impl FnOnce(&World)) -> World {
+    let mut world = World::new(5).await.expect("a world");
+    let instance = world.add_instance("db");
+    let first = world.back_up(instance).await.expect("rest");
+    let point = world.backup().point(first.point).await.expect("a first point");
+    world.live(instance, 10);
+    arm(&world);
+    drop(world.ask_backup(instance).await);
+    world.run_until_rest().await.expect("rest");
+    for kind in [Kind::CloneInstance, Kind::RollBackInstance, Kind::RollBackDisk, Kind::CloneDisk] {
+        restore(&mut world, instance, &point, kind).await;
+    }
+    drop(world.backup().delete_point(point.id).await);
+    world.run_until_rest().await.expect("rest");
+    world
+}
+
+async fn restore(world: &mut World, instance: InstanceId, point: &model::Point, kind: Kind) {
+    if kind != Kind::CloneInstance {
+        drop(world.blocks().stop_instance(instance, true).await);
+    }
+    drop(try_ask(world, instance, point, kind).await);
+    world.run_until_rest().await.expect("rest");
+}
+
+#[tokio::test]
+async fn every_verb_of_the_host_goes_wrong() {
+    let calm = life(|_| {}).await;
+    let seen = calm.host.seen().calls;
+    for verb in Verb::ALL {
+        let unused = verb == Verb::Start || UNDOING.contains(&verb);
+        assert!(unused || seen.contains_key(&verb), "no story calls {verb:?}");
+    }
+    settle_and_audit(calm, "a calm life").await;
+    for verb in Verb::ALL {
+        for (turn, fault) in FAULTS.into_iter().enumerate() {
+            // The first such call, or a later one: not all in the same place.
+            let after = u32::try_from(turn % 3).unwrap();
+            let strike = Strike::at(verb, fault).after(after);
+            let world = life(|world| world.host.inject(strike)).await;
+            settle_and_audit(world, &format!("{strike:?}")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_kind_of_store_call_goes_wrong() {
+    const PLACES: u64 = 9;
+    let mut from = 0;
+    let calm = life(|world| from = world.faulty.calls()).await;
+    let calls = calm.faulty.calls() - from;
+    for fault in store::Fault::ALL {
+        for place in 0..PLACES {
+            let call = from + calls * place / PLACES + fault as u64;
+            let world = life(|world| world.faulty.follow(Script::At([(call, fault)].into()))).await;
+            settle_and_audit(world, &format!("{fault:?} at call {call}")).await;
+        }
+    }
+}
+
+/// The store, then the host, goes away in the middle of a backup and comes back much later.
+#[tokio::test]
+async fn outages_end() {
+    for decisions in [2, 5, 8, 12] {
+        for store_too in [false, true] {
+            let mut world = World::new(decisions).await.expect("a world");
+            let instance = world.add_instance("db");
+            let job = world.ask_backup(instance).await.expect("admitted");
+            world.advance_some(decisions).await.expect("advances");
+            if store_too {
+                let from = world.faulty.calls();
+                world.faulty.follow(Script::From(from, store::Fault::Unavailable));
+            } else {
+                world.host.inject(Strike::next(Fault::Unreachable).always());
+            }
+            world.advance_some(60).await.expect("advances");
+            let story = format!("away after {decisions} decisions, store: {store_too}");
+            world.come_to_rest().await.expect("rest");
+            let job = world.backup().job(job).await.expect("the job");
+            assert!(job.status.is_final(), "{story}: {:?}", job.status);
+            settle_and_audit(world, &story).await;
+        }
+    }
+}
