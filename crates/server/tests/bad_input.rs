@@ -81,6 +81,15 @@ async fn what_is_asked_for_must_exist_and_be_well_formed() {
     let broken =
         [("SourceType", "UDM_ECS"), ("InstanceId", GHOST), ("Retention", "7"), ("Detail", "{\"a\":")];
     api.refused(HBR, "CreateBackupJob", &broken, "InvalidParameter", 400).await;
+    let there = api.instances().await.remove(0);
+    for (region, code, status) in
+        [("kyoto", "InvalidRegionId.NotFound", 404), ("default", "OperationNotOffered", 403)]
+    {
+        let detail = json!({"doCopy": true, "destinationRegionId": region}).to_string();
+        let copy =
+            [("SourceType", "UDM_ECS"), ("InstanceId", &there), ("Retention", "7"), ("Detail", &detail)];
+        api.refused(HBR, "CreateBackupJob", &copy, code, status).await;
+    }
     api.refused(HBR, "CancelBackupJob", &[("JobId", "job-1")], "JobNotExist", 404).await;
     api.refused(HBR, "DeleteSnapshot", &[("SnapshotId", "s-1")], "SnapshotNotExist", 404).await;
     api.refused(HBR, "DeletePolicyV2", &[("PolicyId", "po-1")], "PolicyNotExist", 404).await;

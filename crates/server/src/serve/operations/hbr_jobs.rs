@@ -15,7 +15,7 @@ pub(crate) async fn create(call: Call<'_>) -> Result<Value, Refusal> {
         call.services.regions.check(&copy.region)?;
         // Said now: a copy that is silently not made would be missed on the day it is needed.
         return Err(Refusal::new(
-            Code::InvalidParameter,
+            Code::NotOffered,
             "Detail.doCopy: copies in other regions are not made yet",
         )
         .remedy("Leave doCopy out."));
