@@ -101,20 +101,16 @@ impl DeleteGroup {
         })
     }
 
-    /// Insists on an answer of the host the group was taken on: with its record gone nobody would
-    /// end a session left open there. A host no longer configured is not waited for.
+    /// Insists with the host the group was taken on: once the record is gone nobody would end a
+    /// session or drop a checkpoint left there. A host no longer configured is not waited for.
     async fn unmark(&self) -> Result<(), StepError> {
         let group = self.shared.catalog.get::<Group>(&self.params.group).await?;
         let home = group.map(|group| group.source.host);
         for host in &self.shared.region(&self.params.region)?.hosts {
             match host.unmark(self.params.instance, self.params.group, Fate::Drop).await {
                 Ok(()) | Err(HostError::NoInstance) => {}
-                Err(error) if error.is_transient() && home == Some(host.id()) => {
-                    return Err(host_error(error));
-                }
-                // A checkpoint that stays behind costs the host a little and misleads nobody: a group
-                // without a manifest is never taken as a base, and the next group kept drops it.
-                Err(error) => warn!(group = %self.params.group, %error, "checkpoint not dropped"),
+                Err(error) if home == Some(host.id()) => return Err(again(host_error(error))),
+                Err(error) => warn!(group = %self.params.group, %error, "host passed over"),
             }
         }
         Ok(())
