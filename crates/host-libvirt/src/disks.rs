@@ -31,6 +31,7 @@ use tokio::sync::Mutex;
 use crate::checkpoint;
 use crate::domain::{DomainDef, Source};
 use crate::failure::{Failure, io, nbd};
+use crate::ffi::{XML_INACTIVE, code};
 use crate::image;
 use crate::link::Libvirt;
 use crate::running::{Looked, beside, busy};
@@ -189,8 +190,14 @@ fn plain(name: &str) -> String {
 /// Some domain, running or not, names this file as its disk.
 fn in_use(libvirt: &Libvirt, path: &Path) -> Result<bool, Failure> {
     for (_, uuid, domain) in libvirt.domains()? {
-        for flags in [0, crate::ffi::XML_INACTIVE] {
-            let def = DomainDef::parse(&domain.xml(flags)?, &RegionId::from(""), uuid)?;
+        for flags in [0, XML_INACTIVE] {
+            let xml = match domain.xml(flags) {
+                Ok(xml) => xml,
+                // Undefined since the listing.
+                Err(error) if error.code == code::NO_DOMAIN => break,
+                Err(error) => return Err(error.into()),
+            };
+            let def = DomainDef::parse(&xml, &RegionId::from(""), uuid)?;
             if def.disks.iter().any(|disk| disk.source.path() == Some(path)) {
                 return Ok(true);
             }

@@ -270,6 +270,32 @@ impl Drop for Mounted {
     }
 }
 
+/// Every verb that looks at all machines meets some that vanish under its eyes.
+#[tokio::test]
+async fn other_machines_come_and_go() {
+    let fixture = Libvirt::new("others").await;
+    let host = fixture.host();
+    let image = fixture.image("qcow2", ByteCount(MIB));
+    let instance = fixture.define(&[(image, "qcow2", "")]).await.unwrap();
+    let disk = host.find(instance).await.unwrap().disks[0].id;
+    let target = DiskTarget::Replacing { instance, disk, size: ByteCount(MIB) };
+    let others = async {
+        for _ in 0..150 {
+            let other = fixture.define(&[]).await.unwrap();
+            testing::undefine(&host, other).await.unwrap();
+        }
+    };
+    let work = async {
+        for _ in 0..50 {
+            let task = draw(&Chance);
+            host.prepare(task, &target).await.unwrap();
+            host.discard(task, &target).await.unwrap();
+            assert!(host.list().await.unwrap().iter().any(|found| found.id == instance));
+        }
+    };
+    tokio::join!(others, work);
+}
+
 /// The file system that takes a new disk is too small for it.
 #[tokio::test]
 async fn a_disk_that_does_not_fit_says_so() {

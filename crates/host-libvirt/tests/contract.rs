@@ -15,7 +15,14 @@ async fn the_libvirt_host_keeps_its_contract() {
             async move {
                 let started = tokio::time::Instant::now();
                 let kept = contract::one(fixture, name).await;
-                eprintln!("{name}: {:?} {}", started.elapsed(), if kept.is_ok() { "kept" } else { "BROKEN" });
+                eprintln!(
+                    "{name}: {:?} {}",
+                    started.elapsed(),
+                    match &kept {
+                        Ok(()) => "kept".to_owned(),
+                        Err(broken) => format!("BROKEN: {broken}"),
+                    }
+                );
                 kept.err()
             }
         })
