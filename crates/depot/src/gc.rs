@@ -46,7 +46,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use format::{Mark, MarkState, Marks, PackName, path};
+use format::{Mark, MarkState, Marks, PackName, TreeRef, path};
 use model::{GroupId, Timestamp};
 use store::{Doomed, Put};
 
@@ -178,8 +178,10 @@ pub(crate) async fn execute(depot: &Depot, decision: &GcDecision) -> Result<usiz
 
 impl Depot {
     /// One visit: marks what nobody needs, deletes what was marked long ago and is still not needed.
-    pub async fn collect(&self, margins: Margins) -> Result<GcReport, DepotError> {
-        let sight = match self.look().await {
+    /// `promised` are trees that jobs have written and not sealed yet, those of processes that ended
+    /// in between included.
+    pub async fn collect(&self, margins: Margins, promised: &[TreeRef]) -> Result<GcReport, DepotError> {
+        let sight = match self.look(promised).await {
             Ok(sight) => sight,
             Err(error @ (DepotError::Damaged { .. } | DepotError::Newer { .. } | DepotError::Keys(_))) => {
                 return Ok(GcReport { refused: Some(error.to_string()), ..GcReport::default() });
@@ -202,12 +204,16 @@ impl Depot {
         Ok(GcReport { deleted, ..report })
     }
 
-    /// In this order: marks, packs, what this process put, groups.
-    async fn look(&self) -> Result<Sight, DepotError> {
+    /// In this order: marks, packs, what this process put, groups. A promised tree that is sealed
+    /// meanwhile counts twice, which does no harm.
+    async fn look(&self, promised: &[TreeRef]) -> Result<Sight, DepotError> {
         let marks = self.newest_marks().await?;
         let packs = self.objects.list(path::PACKS, None, path::parse_pack).await?.into_iter().collect();
         let fresh = self.fresh().clone();
         let mut named = Named::default();
+        for tree in promised {
+            named.add(self, tree, None).await?;
+        }
         for id in self.groups().await? {
             // One deleted since the listing needs nothing any more.
             for disk in self.group(id).await?.iter().flat_map(|group| &group.disks) {

@@ -114,7 +114,7 @@ impl Model {
             }
             Op::Collect { worker, after_s } => {
                 self.world.clock.advance_s(after_s);
-                let report = self.workers[worker].collect(Margins::STANDARD).await.unwrap();
+                let report = self.workers[worker].collect(Margins::STANDARD, &[]).await.unwrap();
                 assert_eq!(report.refused, None);
             }
             Op::Restart(worker) => self.workers[worker] = self.world.open().await,
@@ -182,7 +182,7 @@ proptest! {
             let depot = model.world.open().await;
             for _ in 0..3 {
                 model.world.clock.advance_s(LONG_S);
-                depot.collect(Margins::STANDARD).await.unwrap();
+                depot.collect(Margins::STANDARD, &[]).await.unwrap();
             }
             assert_eq!(packs(&model.world.store).await, 0);
         });
@@ -197,15 +197,33 @@ fn garbage_goes_on_the_second_visit_and_not_before_the_margin() {
         write(&depot, &Disk::new(content(100_000, 1)), None, false).await.unwrap();
         let all = packs(&world.store).await;
         // The process that wrote it may still seal it.
-        assert_eq!(depot.collect(Margins::STANDARD).await.unwrap().marked, 0);
+        assert_eq!(depot.collect(Margins::STANDARD, &[]).await.unwrap().marked, 0);
         let depot = world.open().await;
-        let first = depot.collect(Margins::STANDARD).await.unwrap();
+        let first = depot.collect(Margins::STANDARD, &[]).await.unwrap();
         assert_eq!((first.marked, first.deleted), (all, 0));
         world.clock.advance_s(DAY_S - 1);
-        assert_eq!(depot.collect(Margins::STANDARD).await.unwrap().deleted, 0);
+        assert_eq!(depot.collect(Margins::STANDARD, &[]).await.unwrap().deleted, 0);
         world.clock.advance_s(1);
-        assert_eq!(depot.collect(Margins::STANDARD).await.unwrap().deleted, all);
+        assert_eq!(depot.collect(Margins::STANDARD, &[]).await.unwrap().deleted, all);
         assert_eq!(packs(&world.store).await, 0);
+    });
+}
+
+/// A restart between copying and sealing: the new process knows nothing of the old one's packs.
+#[test]
+fn a_tree_promised_before_a_restart_can_still_be_sealed() {
+    run(async {
+        let world = World::new(store::memory(), 1, small());
+        let disk = Disk::new(content(100_000, 1));
+        let before = world.open().await;
+        let written = write(&before, &disk, None, false).await.unwrap();
+        drop(before);
+        let depot = world.open().await;
+        let report = depot.collect(Margins::STANDARD, &[written.tree]).await.unwrap();
+        assert_eq!(report.marked, 0, "promised packs are not marked");
+        depot.seal_group(&manifest(1, written.tree, None)).await.unwrap();
+        world.clock.advance_s(LONG_S);
+        assert_eq!(depot.collect(Margins::STANDARD, &[]).await.unwrap().marked, 0);
     });
 }
 
@@ -222,7 +240,7 @@ fn an_unreadable_manifest_stops_collection() {
         let before = packs(&world.store).await;
         for _ in 0..3 {
             world.clock.advance_s(LONG_S);
-            let report = depot.collect(Margins::STANDARD).await.unwrap();
+            let report = depot.collect(Margins::STANDARD, &[]).await.unwrap();
             assert!(report.refused.unwrap().contains(&path));
         }
         assert_eq!(packs(&world.store).await, before);
@@ -236,7 +254,7 @@ fn a_write_that_slept_through_the_margin_is_overtaken_and_can_be_repeated() {
         let (writer, collector) = (world.open().await, world.open().await);
         let bytes = content(100_000, 1);
         let written = write(&writer, &Disk::new(bytes.clone()), None, false).await.unwrap();
-        collector.collect(Margins::STANDARD).await.unwrap();
+        collector.collect(Margins::STANDARD, &[]).await.unwrap();
         let sealed = writer.seal_group(&manifest(1, written.tree, None)).await;
         assert!(matches!(sealed, Err(DepotError::Overtaken { .. })), "{sealed:?}");
         assert_eq!(writer.group(id(1)).await, Ok(None));
@@ -244,7 +262,7 @@ fn a_write_that_slept_through_the_margin_is_overtaken_and_can_be_repeated() {
         let again = write(&writer, &Disk::new(bytes.clone()), None, false).await.unwrap();
         writer.seal_group(&manifest(1, again.tree, None)).await.unwrap();
         world.clock.advance_s(LONG_S);
-        collector.collect(Margins::STANDARD).await.unwrap();
+        collector.collect(Margins::STANDARD, &[]).await.unwrap();
         assert!(restore(&*world.open().await, &again.tree).await.unwrap() == bytes);
     });
 }
@@ -315,7 +333,7 @@ fn a_mark_between_look_and_seal_takes_the_group_back() {
         let collector = world.open().await;
         let marks = collector.clone();
         let mark = move || {
-            let visit = async move { drop(marks.collect(Margins::STANDARD).await.unwrap()) };
+            let visit = async move { drop(marks.collect(Margins::STANDARD, &[]).await.unwrap()) };
             Box::pin(visit) as futures::future::BoxFuture<'static, ()>
         };
         let writer = interrupted("groups/", mark, &world).await;
@@ -335,7 +353,7 @@ fn a_collector_that_looked_before_the_seal_never_makes_a_hole() {
         let writer = world.open().await;
         let bytes = content(100_000, 1);
         let written = write(&writer, &Disk::new(bytes.clone()), None, false).await.unwrap();
-        world.open().await.collect(Margins::STANDARD).await.unwrap();
+        world.open().await.collect(Margins::STANDARD, &[]).await.unwrap();
         world.clock.advance_s(LONG_S);
         let sealed = Arc::new(Mutex::new(None));
         let (answer, manifest) = (sealed.clone(), manifest(1, written.tree, None));
@@ -344,7 +362,7 @@ fn a_collector_that_looked_before_the_seal_never_makes_a_hole() {
             Box::pin(seal) as futures::future::BoxFuture<'static, ()>
         };
         let collector = interrupted("gc/", seal, &world).await;
-        assert!(collector.collect(Margins::STANDARD).await.unwrap().deleted > 0);
+        assert!(collector.collect(Margins::STANDARD, &[]).await.unwrap().deleted > 0);
         assert!(matches!(sealed.lock().unwrap().take(), Some(Err(DepotError::Overtaken { .. }))));
         assert_eq!(world.open().await.groups().await, Ok(Vec::new()));
     });
@@ -366,7 +384,7 @@ fn a_base_deleted_and_marked_during_an_increment_takes_it_along() {
             let delete = async move {
                 let depot = deleter.get().unwrap().clone();
                 depot.delete_group(id(1)).await.unwrap();
-                assert!(depot.collect(Margins::STANDARD).await.unwrap().marked > 0);
+                assert!(depot.collect(Margins::STANDARD, &[]).await.unwrap().marked > 0);
             };
             Box::pin(delete) as futures::future::BoxFuture<'static, ()>
         };
@@ -393,12 +411,12 @@ fn of_two_collectors_one_wins() {
         let visit = move || {
             let visit = async move {
                 clock.advance_s(1);
-                drop(fast.collect(Margins::STANDARD).await.unwrap());
+                drop(fast.collect(Margins::STANDARD, &[]).await.unwrap());
             };
             Box::pin(visit) as futures::future::BoxFuture<'static, ()>
         };
         let slow = interrupted("gc/", visit, &world).await;
-        let report = slow.collect(Margins::STANDARD).await.unwrap();
+        let report = slow.collect(Margins::STANDARD, &[]).await.unwrap();
         assert!(report.refused.is_some());
     });
 }

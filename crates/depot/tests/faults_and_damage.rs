@@ -34,12 +34,12 @@ async fn live(world: &World, contents: &[Vec<u8>; 3]) -> Result<(), DepotError> 
     let two = write(&depot, &disk, Some(one.tree), true).await?;
     depot.seal_group(&manifest(2, two.tree, Some(1))).await?;
     depot.delete_group(id(1)).await?;
-    depot.collect(Margins::STANDARD).await?;
+    depot.collect(Margins::STANDARD, &[]).await?;
     // The process starts anew, and nothing it put is fresh any more.
     let depot = world.try_open().await?;
     for _ in 0..2 {
         world.clock.advance_s(DAY_S);
-        depot.collect(Margins::STANDARD).await?;
+        depot.collect(Margins::STANDARD, &[]).await?;
     }
     let disk = Disk::new(contents[2].clone());
     let three = write(&depot, &disk, Some(two.tree), false).await?;

@@ -45,11 +45,15 @@ impl From<HostError> for Refusal {
     fn from(error: HostError) -> Self {
         let message = error.to_string();
         let (code, remedy) = match error {
-            HostError::Unreachable(_) => (Code::HostUnavailable, "Check that libvirtd runs and can be reached."),
+            HostError::Unreachable(_) => {
+                (Code::HostUnavailable, "Check that libvirtd runs and can be reached.")
+            }
             HostError::NoInstance => (Code::InstanceReleased, "Clone it from one of its points."),
             HostError::NoDisk(_) => (Code::DiskNotFound, "List the instance's disks."),
             HostError::State { .. } => (Code::InstanceStatus, "Change the instance's state and try again."),
-            HostError::Unsupported(_) => (Code::DiskNotSupported, "Exclude this disk, or move it to a qcow2 image."),
+            HostError::Unsupported(_) => {
+                (Code::DiskNotSupported, "Exclude this disk, or move it to a qcow2 image.")
+            }
             HostError::Busy(_) => (Code::InstanceBusy, "Wait for the other operation to end."),
             HostError::Lost(_) => (Code::HostFailed, "Run the backup again."),
             HostError::NoSpace(_) => (Code::HostNoSpace, "Free space where the host keeps its disks."),

@@ -4,17 +4,17 @@
 //! sockets and domain names stay in the adaptors. `contract` is the one suite that the simulated
 //! host and the real one both pass.
 
-mod error;
-mod seam;
-mod identity;
-mod faults;
-pub mod sim;
 pub mod contract;
+mod error;
+mod faults;
+mod identity;
+mod seam;
+pub mod sim;
 
 pub use error::HostError;
-pub use model::InstanceSpec;
 pub use identity::{disk_id, instance_id};
+pub use model::InstanceSpec;
 pub use seam::{
-    DiskExtent, DiskReader, DiskTarget, DiskWriter, Fate, Host, Mark, MarkDisk, Marked,
-    MarkedDisk, NewInstance, PreparedDisk, Stop, Tracking, Uuid,
+    DiskExtent, DiskReader, DiskTarget, DiskWriter, Fate, Host, Mark, MarkDisk, Marked, MarkedDisk,
+    NewInstance, PreparedDisk, Stop, Tracking, Uuid,
 };

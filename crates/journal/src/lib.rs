@@ -147,8 +147,7 @@ impl Log {
 
     /// The step has started and its outcome is not recorded. A cancel may have come in between.
     fn is_running(&self, step: usize) -> bool {
-        self.steps.get(step) == Some(&StepState::Started)
-            && !self.steps.contains(&StepState::Undone)
+        self.steps.get(step) == Some(&StepState::Started) && !self.steps.contains(&StepState::Undone)
     }
 
     /// The one place that decides. The same log always gives the same answer.

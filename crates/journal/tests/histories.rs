@@ -169,12 +169,8 @@ fn every_history_of_one_to_four_steps() {
 #[test]
 fn a_cancel_in_doubt_waits() {
     let shape = Shape { steps: 2, commit: 1 };
-    let events = [
-        Event::Started { step: 0 },
-        Event::Done { step: 0 },
-        Event::Started { step: 1 },
-        Event::CancelAsked,
-    ];
+    let events =
+        [Event::Started { step: 0 }, Event::Done { step: 0 }, Event::Started { step: 1 }, Event::CancelAsked];
     let mut log = Log::replay(shape, &events).expect("legal");
     assert_eq!(log.next(), Next::Run(1), "the truth must be known first");
     log.apply(Event::Done { step: 1 }).expect("the commit had landed");

@@ -234,7 +234,9 @@ mod tests {
 
     #[test]
     fn odd_text_is_refused() {
-        for text in ["", "d-", "d-0", "i-00000000000000000000", "d-0000000000000000000u", "d-ああああああああああ"] {
+        for text in
+            ["", "d-", "d-0", "i-00000000000000000000", "d-0000000000000000000u", "d-ああああああああああ"]
+        {
             assert!(text.parse::<DiskId>().is_err(), "{text}");
         }
     }

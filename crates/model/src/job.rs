@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BindingId, BindingOptions, ByteCount, Days, GroupId, InstanceId, JobId, PointId, PolicyId, Progress, Refusal,
-    RegionId, RuleId, SnapshotId, Timestamp,
+    BindingId, BindingOptions, ByteCount, Days, GroupId, InstanceId, JobId, PointId, PolicyId, Progress,
+    Refusal, RegionId, RuleId, SnapshotId, Timestamp,
 };
 
 /// One backup of one instance. Its per-disk children are its group's snapshots.

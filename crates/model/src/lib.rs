@@ -4,27 +4,27 @@
 //! the wire's words live in `wire` and nowhere else.
 
 mod id;
-mod unit;
-mod refusal;
 mod instance;
-mod snapshot;
-mod policy;
-mod point;
 mod job;
+mod point;
+mod policy;
+mod refusal;
 mod restore;
+mod snapshot;
 mod task;
+mod unit;
 mod world;
 
 pub use id::{
-    AccessKeyId, BindingId, ChainId, DepotId, DiskId, GroupId, HostId, Id, IdError, InstanceId, JobId,
-    KeyId, Kind, PointId, PolicyId, RegionId, RestoreId, RuleId, SnapshotId, TaskId, ZoneId, kinds,
+    AccessKeyId, BindingId, ChainId, DepotId, DiskId, GroupId, HostId, Id, IdError, InstanceId, JobId, KeyId,
+    Kind, PointId, PolicyId, RegionId, RestoreId, RuleId, SnapshotId, TaskId, ZoneId, kinds,
 };
 pub use instance::{Disk, DiskCapability, DiskKind, Instance, InstanceSpec, InstanceStatus, OsKind};
 pub use job::{BackupRequest, Job, JobStatus, Trigger};
 pub use point::{ConsistencyLevel, DiskPoint, Downgrade, Point, PointStatus};
 pub use policy::{
-    AdvancedRetention, Binding, BindingOptions, Cron, Policy, PolicyKind, RetentionClass, Rule,
-    RuleKind, Schedule, TagFilter, TagOperator,
+    AdvancedRetention, Binding, BindingOptions, Cron, Policy, PolicyKind, RetentionClass, Rule, RuleKind,
+    Schedule, TagFilter, TagOperator,
 };
 pub use refusal::{Code, Refusal};
 pub use restore::{CloneInstance, Restore, RestoreKind};

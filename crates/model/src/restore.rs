@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ByteCount, DiskId, InstanceId, JobStatus, PointId, Progress, Refusal, RegionId, RestoreId, TaskId, Timestamp,
+    ByteCount, DiskId, InstanceId, JobStatus, PointId, Progress, Refusal, RegionId, RestoreId, TaskId,
+    Timestamp,
 };
 
 /// One restore of one point.

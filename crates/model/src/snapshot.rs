@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ByteCount, ConsistencyLevel, DiskId, DiskKind, GroupId, Instance, InstanceId, InstanceSpec, JobId, Progress, Refusal,
-    RegionId, SnapshotId, TaskId, Timestamp,
+    ByteCount, ConsistencyLevel, DiskId, DiskKind, GroupId, Instance, InstanceId, InstanceSpec, JobId,
+    Progress, Refusal, RegionId, SnapshotId, TaskId, Timestamp,
 };
 
 /// One disk at one moment, stored in its region's depot.
@@ -63,7 +63,9 @@ impl SnapshotStatus {
 pub enum Maker {
     User,
     /// A backup job; the point decides when the snapshot goes.
-    Backup { job: JobId },
+    Backup {
+        job: JobId,
+    },
 }
 
 /// Snapshots of several disks at one instant. A lone snapshot is a group of one.

@@ -42,8 +42,7 @@ impl CollectGarbage {
     /// Trees that are written and whose group is not sealed: a job that a restart interrupted will
     /// seal them, and must not find their packs marked.
     async fn promised(&self, region: &RegionId) -> Result<Vec<TreeRef>, CatalogError> {
-        let query =
-            Query::all().eq(Column::Region, region).eq(Column::Status, SnapshotStatus::Progressing);
+        let query = Query::all().eq(Column::Region, region).eq(Column::Status, SnapshotStatus::Progressing);
         let snapshots: Vec<Snapshot> = self.blocks.shared.catalog.list(&query).await?;
         Ok(snapshots.iter().filter_map(|snapshot| snapshot.root.as_ref()?.parse().ok()).collect())
     }
