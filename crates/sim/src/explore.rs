@@ -1,12 +1,16 @@
 //! Random scenarios, each from one seed: operations, faults, crashes, outages and jumps of the clock,
 //! in an order nobody thought of.
 
-use backup::NewRestoreKind;
+use backup::{NewBinding, NewPolicy, NewRestoreKind, StartDueJobs};
 use blocks::CollectGarbage;
 use host::Host;
 use host::sim::{Fault, SimDisk, Strike, Verb};
-use model::{InstanceId, InstanceStatus, Point, PointId, Refusal};
+use model::{
+    BindingOptions, Days, InstanceId, InstanceStatus, Point, PointId, PolicyKind, Refusal, RuleKind,
+};
 use store::Script;
+
+use model::Clock;
 
 use crate::World;
 use crate::world::Stuck;
@@ -29,6 +33,7 @@ pub struct Explored {
 const ROUNDS: u64 = 6;
 const OPERATIONS: u64 = 22;
 const INSTANCES_MAX: usize = 6;
+const TWELVE_HOURS: i64 = 12 * 3600;
 
 /// Plays one seed. An error says what went wrong, and how to see it again.
 pub async fn explore(seed: u64) -> Result<Explored, String> {
@@ -38,8 +43,9 @@ pub async fn explore(seed: u64) -> Result<Explored, String> {
 }
 
 async fn play(world: &mut World) -> Result<Explored, Stuck> {
-    world.add_instance("first");
-    world.add_instance_with("mixed", &mixed());
+    let first = world.add_instance("first");
+    let second = world.add_instance_with("mixed", &mixed());
+    protect(world, &[first, second]).await.map_err(crate::world::refused("protect"))?;
     for round in 0..ROUNDS {
         for _ in 0..OPERATIONS {
             operate(world).await?;
@@ -63,6 +69,32 @@ async fn play(world: &mut World) -> Result<Explored, Stuck> {
         points: points(world).await.len(),
         jobs: jobs.len(),
     })
+}
+
+/// Every twelve hours, kept for three days, the newest always.
+async fn protect(world: &World, instances: &[InstanceId]) -> Result<(), Refusal> {
+    let schedule = policy::schedule::parse("I|1780272000|PT12H")?;
+    let rule = RuleKind::Backup {
+        schedule: Some(schedule),
+        retention: Some(Days(3)),
+        keep_latest: true,
+        immutable: false,
+        vault: None,
+    };
+    let new = NewPolicy {
+        name: "twice-a-day".to_owned(),
+        description: String::new(),
+        kind: PolicyKind::Instances,
+        rules: vec![rule],
+    };
+    let policy = world.backup().create_policy(&world.region, new).await?;
+    let binding = |instance: &InstanceId| NewBinding {
+        instance: *instance,
+        description: String::new(),
+        disabled: false,
+        options: BindingOptions::default(),
+    };
+    world.backup().create_bindings(policy, instances.iter().map(binding).collect()).await
 }
 
 /// One disk that tells what changed, one that is read whole, one that cannot be snapshotted.
@@ -244,6 +276,12 @@ async fn pass_time(world: &World) {
     let hours = world.dice.pick(&hours).copied().unwrap_or(1);
     world.clock.advance_seconds(hours * 3600);
     world.expire_points().await;
+    if world.dice.one_in(2) {
+        // To the minute at which the next scheduled runs are due.
+        let now = world.clock.now().seconds();
+        world.clock.advance_seconds(TWELVE_HOURS - now.rem_euclid(TWELVE_HOURS));
+        StartDueJobs::new(world.backup().clone()).activate().await;
+    }
 }
 
 async fn come_round(world: &World) {

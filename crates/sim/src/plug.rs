@@ -1,6 +1,6 @@
 //! Where the simulated process dies: at a moment of a step, or at a call to a host or store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -37,7 +37,7 @@ pub struct Plug(Mutex<PlugState>);
 struct PlugState {
     armed: Option<Cell>,
     countdown: Option<u64>,
-    passed: BTreeSet<Cell>,
+    passed: BTreeMap<Cell, u64>,
     died: BTreeSet<Cell>,
 }
 
@@ -60,7 +60,11 @@ impl Plug {
 
     /// Cells that were reached, whether or not the process died there.
     pub fn passed(&self) -> BTreeSet<Cell> {
-        self.state().passed.clone()
+        self.state().passed.keys().cloned().collect()
+    }
+
+    pub fn times_passed(&self, cell: &Cell) -> u64 {
+        self.state().passed.get(cell).copied().unwrap_or(0)
     }
 
     /// Cells at which it died.
@@ -77,7 +81,7 @@ impl Crash for Plug {
     fn dies(&self, row: &WorkflowRow, step: usize, undo: bool, moment: Moment) -> bool {
         let cell = Cell::new(&row.kind, step, undo, moment);
         let mut state = self.state();
-        state.passed.insert(cell.clone());
+        *state.passed.entry(cell.clone()).or_default() += 1;
         let over = match &mut state.countdown {
             Some(0) => true,
             Some(left) => {

@@ -391,7 +391,8 @@ impl Crash for DieAt {
 #[tokio::test]
 async fn a_new_process_takes_up_what_the_last_one_left() {
     for undo in [false, true] {
-        for step in 0..=if undo { COMMIT } else { LAST } {
+        let last = if undo { COMMIT } else { LAST };
+        for (step, name) in STEPS.iter().enumerate().take(last + 1) {
             for moment in Moment::ALL {
                 let bench = Bench::new().await;
                 let reached = Arc::new(DieAt(Mutex::new(Some((step, undo, moment)))));
@@ -413,7 +414,7 @@ async fn a_new_process_takes_up_what_the_last_one_left() {
                 let what = format!("{undo} {step} {moment:?}: {:?}", bench.stage.seen());
                 assert_eq!(outcome == Outcome::Completed, !undo, "{what}");
                 let verb = if undo { "undo" } else { "run" };
-                let times = bench.stage.count(&format!("{verb} {}", STEPS[step]));
+                let times = bench.stage.count(&format!("{verb} {name}"));
                 // Before the effect it was never seen; after it, without its record, it comes twice.
                 assert_eq!(times, if moment == Moment::AfterEffect { 2 } else { 1 }, "{what}");
             }

@@ -29,7 +29,7 @@ impl Sound {
     /// Breaks it, and nothing but what follows from that.
     async fn break_one(&mut self, invariant: Invariant) {
         match invariant {
-            Invariant::NoSessionLeft => drop(self.mark(GroupId::from_bits(1)).await),
+            Invariant::NoSessionLeft => self.mark(GroupId::from_bits(1)).await,
             Invariant::NothingPaused => self.world.host.pause(self.instance, true).expect("paused"),
             Invariant::NoPreparedDiskLeft => {
                 let target = DiskTarget::ForInstance { instance: self.instance, size: ByteCount(1 << 20) };

@@ -2,12 +2,12 @@
 //! the story of an instance's life; nothing may be lost by it, and the next backup works.
 
 use host::sim::{Fault, Strike, Verb};
-use model::InstanceId;
+use model::{InstanceId, JobStatus};
 use sim::World;
 use store::Script;
 
 use crate::crash_matrix::settle_and_audit;
-use crate::scripts::{Kind, try_ask};
+use crate::scripts::{Kind, try_ask, until};
 
 const FAULTS: [Fault; 7] = [
     Fault::Unreachable,
@@ -81,6 +81,38 @@ async fn every_kind_of_store_call_goes_wrong() {
             settle_and_audit(world, &format!("{fault:?} at call {call}")).await;
         }
     }
+}
+
+/// The commit point of every snapshot, one call after the other, each way it can go wrong.
+#[tokio::test]
+async fn sealing_survives_every_store_fault() {
+    async fn sealing(arm: impl FnOnce(&World)) -> (World, model::Job) {
+        let mut world = World::new(4).await.expect("a world");
+        let instance = world.add_instance("db");
+        world.back_up(instance).await.expect("rest");
+        let job = world.ask_backup(instance).await.expect("admitted");
+        until(&mut world, "SnapshotGroup", 1, 2).await;
+        arm(&world);
+        world.run_until_rest().await.expect("rest");
+        let job = world.backup().job(job).await.expect("the job");
+        (world, job)
+    }
+    let mut from = 0;
+    let (calm, job) = sealing(|world| from = world.faulty.calls()).await;
+    assert_eq!(job.status, JobStatus::Complete);
+    let to = calm.faulty.calls();
+    assert!(to - from >= 5, "sealing is more than {} calls", to - from);
+    let mut failed = 0;
+    for fault in store::Fault::ALL {
+        for call in from..to {
+            let (world, job) = sealing(|world| world.faulty.follow(Script::At([(call, fault)].into()))).await;
+            let story = format!("{fault:?} at call {} of sealing", call - from);
+            assert!(job.status.is_final(), "{story}");
+            failed += u32::from(job.status == JobStatus::Failed);
+            settle_and_audit(world, &story).await;
+        }
+    }
+    assert!(failed > 0, "a torn manifest fails its job");
 }
 
 /// The store, then the host, goes away in the middle of a backup and comes back much later.

@@ -14,6 +14,8 @@ use workflow::Moment;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Script {
     BackUpTwice,
+    /// Cancelled before anything was done.
+    CancelAtOnce,
     /// Cancelled once this step of the group's workflow is done.
     CancelBackUp {
         after: usize,
@@ -54,6 +56,7 @@ impl Script {
 
     pub(crate) const ALL: &'static [Self] = &[
         Self::BackUpTwice,
+        Self::CancelAtOnce,
         Self::CancelBackUp { after: 0 },
         Self::CancelBackUp { after: 1 },
         Self::CancelBackUp { after: 2 },
@@ -88,6 +91,14 @@ impl Script {
                 back_up(&mut world, instance).await;
                 back_up(&mut world, instance).await;
             }
+            Self::CancelAtOnce => {
+                arm(&world);
+                let job = world.ask_backup(instance).await.expect("admitted");
+                world.backup().cancel_backup_job(job).await.expect("asked to stop");
+                world.run_until_rest().await.expect("rest");
+                let job = world.backup().job(job).await.expect("the job");
+                assert_eq!(job.status, JobStatus::Canceled);
+            }
             Self::CancelBackUp { after } => {
                 arm(&world);
                 cancel(&mut world, instance, after).await;
@@ -105,14 +116,14 @@ impl Script {
             Self::SealFails => {
                 arm(&world);
                 world.ask_backup(instance).await.expect("admitted");
-                until(&mut world, "SnapshotGroup", 1).await;
+                until(&mut world, "SnapshotGroup", 1, 1).await;
                 let from = world.faulty.calls();
                 world.faulty.follow(store::Script::From(from, store::Fault::NoSpace));
             }
             Self::PublishFails => {
                 arm(&world);
                 let job = world.ask_backup(instance).await.expect("admitted");
-                until(&mut world, "BackUp", 0).await;
+                until(&mut world, "BackUp", 0, 1).await;
                 let group = world.backup().job(job).await.expect("the job").group;
                 let task = TaskId::from_bits(77);
                 world.blocks().delete_group(group, task).await.expect("admitted");
@@ -164,7 +175,7 @@ impl Script {
             Self::FillStopped(kind) => {
                 let restore = ask(&world, instance, &point, kind).await;
                 arm(&world);
-                until(&mut world, filling(kind), 0).await;
+                until(&mut world, filling(kind), 0, 1).await;
                 let task = world.restore(restore).await.expect("the restore").task;
                 world.blocks().cancel(task).await.expect("asked to stop");
                 untouched(&mut world, instance, restore).await;
@@ -172,7 +183,7 @@ impl Script {
             Self::SwapInFails => {
                 let restore = ask(&world, instance, &point, Kind::RollBackInstance).await;
                 arm(&world);
-                until(&mut world, "ResetDisks", 0).await;
+                until(&mut world, "ResetDisks", 0, 1).await;
                 world.host.start(instance).await.expect("somebody starts it");
                 world.run_until_rest().await.expect("rest");
                 assert_eq!(world.restore(restore).await.expect("the restore").status, JobStatus::Failed);
@@ -188,7 +199,7 @@ impl Script {
                 let target = world.add_instance("target");
                 let restore = ask(&world, target, &point, Kind::CloneDisk).await;
                 arm(&world);
-                until(&mut world, "CreateDisk", 0).await;
+                until(&mut world, "CreateDisk", 0, 1).await;
                 world.host.release(target);
                 untouched(&mut world, instance, restore).await;
             }
@@ -199,10 +210,10 @@ impl Script {
     }
 }
 
-/// Moves on until this step is done for the first time; or, interrupted, until all is at rest.
-async fn until(world: &mut World, workflow: &str, step: usize) {
+/// Moves on until this step was done so many times; or, interrupted, until all is at rest.
+pub(crate) async fn until(world: &mut World, workflow: &str, step: usize, times: u64) {
     let done = Cell::new(workflow, step, false, Moment::AfterRecord);
-    while !world.plug.passed().contains(&done) {
+    while world.plug.times_passed(&done) < times {
         if world.advance().await.expect("an advance").is_none() {
             return;
         }
@@ -229,7 +240,7 @@ async fn back_up(world: &mut World, instance: InstanceId) -> Option<Point> {
 
 async fn cancel(world: &mut World, instance: InstanceId, after: usize) {
     let job = world.ask_backup(instance).await.expect("admitted");
-    until(world, "SnapshotGroup", after).await;
+    until(world, "SnapshotGroup", after, 1).await;
     let cancelled = world.backup().cancel_backup_job(job).await;
     world.run_until_rest().await.expect("rest");
     let status = world.backup().job(job).await.expect("the job").status;
