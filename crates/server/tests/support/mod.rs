@@ -20,6 +20,7 @@ pub(crate) struct Server {
     directory: TempDir,
     data: PathBuf,
     options: Vec<String>,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
     endpoint: String,
     /// Everything it ever said on stdout.
@@ -34,12 +35,18 @@ impl Server {
 
     /// With a configuration file, if any text is given.
     pub(crate) fn with(options: &[&str], config: &str) -> Self {
+        Self::with_environment(options, config, &[])
+    }
+
+    pub(crate) fn with_environment(options: &[&str], config: &str, environment: &[(&str, &str)]) -> Self {
         let mut server = Self::over(TempDir::new().expect("temporary directory"), options);
         if !config.is_empty() {
             let path = server.directory.path().join("hikae.toml");
             std::fs::write(&path, config).expect("write the configuration");
             server.options.extend(["--config".to_owned(), path.display().to_string()]);
         }
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        server.environment = environment.iter().map(owned).collect();
         server.launch();
         server
     }
@@ -55,7 +62,15 @@ impl Server {
     fn over(directory: TempDir, options: &[&str]) -> Self {
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let data = directory.path().join("data");
-        Self { directory, data, options, child: None, endpoint: String::new(), said: String::new() }
+        Self {
+            directory,
+            data,
+            options,
+            environment: Vec::new(),
+            child: None,
+            endpoint: String::new(),
+            said: String::new(),
+        }
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -79,6 +94,7 @@ impl Server {
     pub(crate) fn command(&self) -> Command {
         let mut command = hikae();
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(self.data()).args(&self.options);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
