@@ -2,12 +2,13 @@
 //! the story of an instance's life; nothing may be lost by it, and the next backup works.
 
 use host::sim::{Fault, Strike, Verb};
+use host::{Host, Stop};
 use model::{InstanceId, JobStatus};
 use sim::World;
 use store::Script;
 
 use crate::crash_matrix::settle_and_audit;
-use crate::scripts::{Kind, try_ask, until};
+use crate::scripts::{Kind, ask, try_ask, until};
 
 const FAULTS: [Fault; 7] = [
     Fault::Unreachable,
@@ -138,4 +139,51 @@ async fn outages_end() {
             settle_and_audit(world, &story).await;
         }
     }
+}
+
+/// One of two disks is swapped in when the answer is lost, and then somebody starts the instance: a
+/// host that now refuses has not proved that nothing happened. The job waits until it can finish.
+#[tokio::test]
+async fn a_roll_back_half_done_is_finished() {
+    let mut world = World::new(6).await.expect("a world");
+    let instance = world.add_instance("db");
+    let job = world.back_up(instance).await.expect("rest");
+    let point = world.backup().point(job.point).await.expect("a point");
+    world.live(instance, 30);
+    let restore = ask(&world, instance, &point, Kind::RollBackInstance).await;
+    world.host.inject(Strike::at(Verb::SwapIn, Fault::HalfEffect));
+    until(&mut world, "ResetDisks", 0, 1).await;
+    while world.host.seen().calls.get(&Verb::SwapIn).is_none_or(|calls| *calls == 0) {
+        world.advance().await.expect("an advance");
+    }
+    world.host.start(instance).await.expect("somebody starts it");
+    world.advance_some(60).await.expect("advances");
+    let waiting = world.restore(restore).await.expect("the restore");
+    assert_eq!(waiting.status, JobStatus::Running, "{:?}", waiting.failure);
+    world.host.stop(instance, Stop::ByForce).await.expect("and stops it again");
+    world.run_until_rest().await.expect("rest");
+    assert_eq!(world.restore(restore).await.expect("the restore").status, JobStatus::Complete);
+    let expected = world.expected(point.group).expect("its images");
+    let second = point.disks[1].disk;
+    assert!(world.images(instance)[&second] == expected[&second], "the second disk is as at the point");
+    settle_and_audit(world, "half a roll back").await;
+}
+
+/// The disk is attached, the answer lost, and the next try refused: the disk is there, so the restore
+/// is no failure.
+#[tokio::test]
+async fn a_disk_attached_unheard_is_not_a_failure() {
+    let mut world = World::new(6).await.expect("a world");
+    let instance = world.add_instance("db");
+    let job = world.back_up(instance).await.expect("rest");
+    let point = world.backup().point(job.point).await.expect("a point");
+    let restore = ask(&world, instance, &point, Kind::CloneDisk).await;
+    for fault in [Fault::AfterEffect, Fault::Busy, Fault::Failed, Fault::NoSpace] {
+        world.host.inject(Strike::at(Verb::Attach, fault));
+    }
+    world.run_until_rest().await.expect("rest");
+    let restore = world.restore(restore).await.expect("the restore");
+    assert_eq!(restore.status, JobStatus::Complete, "{:?}", restore.failure);
+    assert_eq!(world.host.disks(instance).len(), 3);
+    settle_and_audit(world, "a disk attached unheard").await;
 }
