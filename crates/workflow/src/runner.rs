@@ -148,6 +148,8 @@ impl Runner {
             row,
             seq: events.len() as u64,
         };
+        // From here on a cancel finds something to interrupt: none slips between the look and the step.
+        self.shared.with_live(id, |_| ());
         if !run.log.cancel_asked()
             && !matches!(run.log.next(), Next::Rest(_))
             && self.shared.catalog.workflow_cancelled(id).await?
@@ -340,7 +342,7 @@ impl Run<'_> {
         if self.row.finished {
             return Ok(Advance::Rested(outcome));
         }
-        match self.workflow.rest(&outcome).await {
+        match self.records_of_rest(&outcome).await {
             Ok(records) => {
                 let rested = json(&self.row.id, &Event::Rested)?;
                 let finish = self.shared.catalog.workflow_finish(&self.row.id, self.seq, &rested, records);
@@ -353,6 +355,14 @@ impl Run<'_> {
                 Ok(Advance::Again { attempts })
             }
         }
+    }
+
+    /// A panic here must not leave the workflow to nobody.
+    async fn records_of_rest(&self, outcome: &Outcome) -> Result<Batch, StepError> {
+        AssertUnwindSafe(self.workflow.rest(outcome)).catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!(workflow = %self.row.id, "the rest panicked");
+            Err(StepError::Again(Refusal::new(Code::Internal, "the end of this job could not be recorded")))
+        })
     }
 
     /// A step's panic fails the step, not the process. From the commit on it proves nothing.

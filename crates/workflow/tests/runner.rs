@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -40,6 +41,7 @@ struct Stage {
     seen: Mutex<Vec<String>>,
     begun: Notify,
     told: Notify,
+    rests_to_panic: AtomicU32,
 }
 
 impl Stage {
@@ -103,6 +105,10 @@ impl Workflow for Tiny {
     }
 
     async fn rest(&self, outcome: &Outcome) -> Result<Batch, StepError> {
+        let left = &self.0.rests_to_panic;
+        if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            panic!("told to panic");
+        }
         let end = Setting { name: "end".to_owned(), value: format!("{outcome:?}") };
         Ok(Batch::new().put(&end))
     }
@@ -260,6 +266,14 @@ async fn a_panic_fails_a_step_before_the_commit_and_only_delays_one_from_it_on()
         assert_eq!(bench.to_rest().await, Outcome::Completed);
         assert_eq!(bench.stage.count(&format!("run {}", STEPS[step])), 2);
     }
+}
+
+#[tokio::test]
+async fn a_panic_at_the_end_only_delays_it() {
+    let bench = Bench::new().await;
+    bench.stage.rests_to_panic.store(2, Ordering::SeqCst);
+    assert_eq!(bench.to_rest().await, Outcome::Completed);
+    assert_eq!(bench.end().await.as_deref(), Some("Completed"));
 }
 
 #[tokio::test]
