@@ -6,11 +6,10 @@ use blocks::CollectGarbage;
 use host::Host;
 use host::sim::{Fault, SimDisk, Strike, Verb};
 use model::{
-    BindingOptions, Days, InstanceId, InstanceStatus, Point, PointId, PolicyKind, Refusal, RuleKind,
+    BindingOptions, Clock, InstanceId, InstanceStatus, Point, PointId, PolicyKind, Refusal, Trigger,
 };
+use policy::rules::RuleInput;
 use store::Script;
-
-use model::Clock;
 
 use crate::World;
 use crate::world::Stuck;
@@ -27,6 +26,8 @@ pub struct Explored {
     pub restarts: u64,
     pub points: usize,
     pub jobs: usize,
+    /// Of the jobs, those a schedule started.
+    pub scheduled: usize,
 }
 
 /// Everything is brought to rest and audited this often.
@@ -68,24 +69,25 @@ async fn play(world: &mut World) -> Result<Explored, Stuck> {
         restarts: world.restarts,
         points: points(world).await.len(),
         jobs: jobs.len(),
+        scheduled: jobs.iter().filter(|job| matches!(job.request.trigger, Trigger::Schedule { .. })).count(),
     })
 }
 
 /// Every twelve hours, kept for three days, the newest always.
 async fn protect(world: &World, instances: &[InstanceId]) -> Result<(), Refusal> {
-    let schedule = policy::schedule::parse("I|1780272000|PT12H")?;
-    let rule = RuleKind::Backup {
-        schedule: Some(schedule),
-        retention: Some(Days(3)),
-        keep_latest: true,
-        immutable: false,
-        vault: None,
+    let rule = RuleInput {
+        rule_type: "BACKUP".to_owned(),
+        backup_type: Some("COMPLETE".to_owned()),
+        schedule: Some("I|1780272000|PT12H".to_owned()),
+        retention: Some(3),
+        keep_latest: Some(1),
+        ..RuleInput::default()
     };
     let new = NewPolicy {
         name: "twice-a-day".to_owned(),
         description: String::new(),
         kind: PolicyKind::Instances,
-        rules: vec![rule],
+        rules: policy::rules::admit(PolicyKind::Instances, &world.region, &[rule])?,
     };
     let policy = world.backup().create_policy(&world.region, new).await?;
     let binding = |instance: &InstanceId| NewBinding {

@@ -19,14 +19,17 @@ async fn seeds() {
         .expect("fresh seeds");
     let fresh = u64::from_le_bytes(fresh) >> 1;
     let runs = std::env::var("HIKAE_SIM_RUNS").map_or(FRESH, |runs| runs.parse().expect("a number"));
-    let mut points = 0;
+    let (mut points, mut scheduled) = (0, 0);
     for seed in SEEDS.chain(fresh..fresh + runs) {
         match explore(seed).await {
-            Ok(explored) => points += explored.points,
+            Ok(explored) => {
+                points += explored.points;
+                scheduled += explored.scheduled;
+            }
             Err(what) => panic!("{what}"),
         }
     }
-    assert!(points > 0, "scenarios that never leave a point test nothing");
+    assert!(points > 0 && scheduled > 0, "scenarios that never leave a point test nothing");
 }
 
 #[tokio::test]
