@@ -247,6 +247,32 @@ fn an_unreadable_manifest_stops_collection() {
     });
 }
 
+/// Its manifest can be read, one of its trees cannot: what it names is not known.
+#[test]
+fn an_unreadable_tree_stops_collection() {
+    run(async {
+        let sound = World::new(store::memory(), 1, small());
+        let depot = sound.open().await;
+        let written = write(&depot, &Disk::new(content(300_000, 1)), None, false).await.unwrap();
+        depot.seal_group(&manifest(1, written.tree, None)).await.unwrap();
+        let root = written.tree.root.unwrap().place.pack.to_string();
+        let world = World::new(store::memory(), 2, small());
+        for (path, object) in objects(&sound.store).await {
+            if !path.ends_with(&root) {
+                world.store.put_new(&ObjectKey::new(path).unwrap(), object).await.unwrap();
+            }
+        }
+        let depot = world.open().await;
+        let before = packs(&world.store).await;
+        for _ in 0..3 {
+            world.clock.advance_s(LONG_S);
+            assert!(depot.collect(Margins::STANDARD, &[]).await.unwrap().refused.unwrap().contains(&root));
+        }
+        assert!(before > 0);
+        assert_eq!(packs(&world.store).await, before);
+    });
+}
+
 #[test]
 fn a_write_that_slept_through_the_margin_is_overtaken_and_can_be_repeated() {
     run(async {
@@ -390,8 +416,10 @@ fn a_base_deleted_and_marked_during_an_increment_takes_it_along() {
         };
         let writer = interrupted("groups/", delete, &world).await;
         same_process.set(writer.clone()).unwrap();
+        // A whole leaf, so that nothing new stands beside anything old.
         let mut changed = bytes.clone();
-        changed[0] ^= 1;
+        changed[..32 << 10].copy_from_slice(&content(32 << 10, 2));
+        changed.iter_mut().take(32 << 10).step_by(64).for_each(|byte| *byte |= 1);
         let disk = Disk::since(changed, &bytes);
         let written = write(&writer, &disk, Some(base.tree), true).await.unwrap();
         let sealed = writer.seal_group(&manifest(2, written.tree, Some(1))).await;
