@@ -3,9 +3,10 @@
 
 use host::sim::{Fault, Strike, Verb};
 use host::{Host, Stop};
-use model::{InstanceId, JobStatus};
+use model::{InstanceId, JobStatus, TaskStatus};
 use sim::World;
 use store::Script;
+use workflow::RunnerError;
 
 use crate::crash_matrix::settle_and_audit;
 use crate::scripts::{Kind, ask, try_ask, until};
@@ -186,4 +187,48 @@ async fn a_disk_attached_unheard_is_not_a_failure() {
     assert_eq!(restore.status, JobStatus::Complete, "{:?}", restore.failure);
     assert_eq!(world.host.disks(instance).len(), 3);
     settle_and_audit(world, "a disk attached unheard").await;
+}
+
+/// A cancel that comes while bytes are moved stops them, and what was done so far is undone.
+#[tokio::test]
+async fn a_cancel_is_heard_while_bytes_move() {
+    for (kind, moving, verb) in [
+        (None, "SnapshotGroup", Verb::Read),
+        (Some(Kind::RollBackInstance), "ResetDisks", Verb::Write),
+        (Some(Kind::CloneInstance), "CreateInstance", Verb::Write),
+        (Some(Kind::CloneDisk), "CreateDisk", Verb::Write),
+    ] {
+        let mut world = World::new(8).await.expect("a world");
+        let instance = world.add_instance("db");
+        let job = world.back_up(instance).await.expect("rest");
+        let point = world.backup().point(job.point).await.expect("a point");
+        match kind {
+            None => drop(world.ask_backup(instance).await.expect("admitted")),
+            Some(kind) => drop(ask(&world, instance, &point, kind).await),
+        }
+        let calls = |world: &World| world.host.seen().calls.get(&verb).copied().unwrap_or(0);
+        let before = calls(&world);
+        let row = loop {
+            let rows = world.blocks().runner().unfinished().await.expect("a list");
+            let past_mark = verb == Verb::Write || !world.host.leftovers().sessions.is_empty();
+            match rows.into_iter().find(|row| row.kind == moving && past_mark) {
+                Some(row) => break row,
+                None => drop(world.advance().await.expect("an advance")),
+            }
+        };
+        let task = row.id.parse().expect("a task");
+        let runner = world.blocks().runner().clone();
+        let (advanced, cancelled) = tokio::join!(runner.advance(&row.id), async {
+            while calls(&world) <= before {
+                tokio::task::yield_now().await;
+            }
+            world.blocks().cancel(task).await
+        });
+        cancelled.expect("asked to stop");
+        assert!(matches!(advanced, Err(RunnerError::Interrupted)), "{moving}: {advanced:?}");
+        world.run_until_rest().await.expect("rest");
+        let task = world.blocks().task(task).await.expect("read").expect("the task");
+        assert_eq!(task.status, TaskStatus::Canceled, "{moving}");
+        settle_and_audit(world, &format!("{moving} cancelled while bytes move")).await;
+    }
 }
