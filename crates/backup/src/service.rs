@@ -75,6 +75,7 @@ impl Backup {
         let shared = Arc::new(shared);
         let factory = Box::new(Factory { shared: Arc::clone(&shared) });
         let runner = Runner::new(catalog, "backup", factory, crash, stopping);
+        let runner = runner.waiting_for(shared.blocks.runner());
         Self { shared, runner, drive }
     }
 

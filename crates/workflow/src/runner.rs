@@ -9,6 +9,7 @@ use catalog::{Batch, Catalog, CatalogError, Started, WorkflowRow};
 use futures::FutureExt;
 use journal::{Event, IllegalEvent, Log, Next, Outcome};
 use model::{Code, Refusal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -19,7 +20,7 @@ pub const ATTEMPTS_MAX: u32 = 8;
 /// Longest pause between two tries.
 pub const PAUSE_MAX: Duration = Duration::from_secs(15);
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
-/// Between two looks at something a step waits for.
+/// Between two looks at something a step waits for, unless a rest nearby ends the wait sooner.
 const WAIT: Duration = Duration::from_millis(200);
 
 /// What happened to a request to start a workflow.
@@ -73,6 +74,11 @@ pub enum RunnerError {
 #[derive(Clone)]
 pub struct Runner {
     shared: Arc<Shared>,
+    /// Told whenever a workflow of this runner has come to rest.
+    rested: Arc<Notify>,
+    /// What ends the wait of a step early: a hint, for whoever waits looks again anyway.
+    hint: Arc<Notify>,
+    wait: Duration,
 }
 
 struct Shared {
@@ -107,7 +113,23 @@ impl Runner {
         stopping: CancellationToken,
     ) -> Self {
         let live = Mutex::new(HashMap::new());
-        Self { shared: Arc::new(Shared { catalog, service, factory, crash, stopping, live }) }
+        let shared = Arc::new(Shared { catalog, service, factory, crash, stopping, live });
+        let rested = Arc::new(Notify::new());
+        Self { shared, hint: Arc::clone(&rested), rested, wait: WAIT }
+    }
+
+    /// Its steps wait for workflows of `other`: a rest there makes them look again at once.
+    #[must_use]
+    pub fn waiting_for(mut self, other: &Self) -> Self {
+        self.hint = Arc::clone(&other.rested);
+        self
+    }
+
+    /// Looks again this long after a step said that it waits, if nothing came to rest before.
+    #[must_use]
+    pub fn looking_every(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
     }
 
     /// Admits a workflow: its row and its first records in one transaction. It does not run yet.
@@ -164,6 +186,7 @@ impl Runner {
         let advance = run.advance().await?;
         if matches!(advance, Advance::Rested(_)) {
             self.shared.live().remove(id);
+            self.rested.notify_waiters();
         }
         Ok(advance)
     }
@@ -192,9 +215,17 @@ impl Runner {
             if self.shared.stopping.is_cancelled() {
                 return;
             }
+            // Heard from before the look on: what rests during it must not be missed.
+            let hint = self.hint.notified();
+            tokio::pin!(hint);
+            hint.as_mut().enable();
+            let mut is_waiting = false;
             let pause = match self.advance(id).await {
                 Ok(Advance::Moved) => continue,
-                Ok(Advance::Waiting) => WAIT,
+                Ok(Advance::Waiting) => {
+                    is_waiting = true;
+                    self.wait
+                }
                 Ok(Advance::Again { attempts }) => pause_after(attempts),
                 Ok(Advance::Rested(outcome)) => {
                     debug!(workflow = id, ?outcome, "rested");
@@ -218,6 +249,7 @@ impl Runner {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = hint, if is_waiting => {}
                 () = self.shared.stopping.cancelled() => return,
             }
         }

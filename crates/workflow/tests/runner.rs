@@ -457,3 +457,24 @@ async fn in_the_background_it_comes_to_rest_and_runs_once() {
     }
     assert_eq!(bench.stage.seen(), ["run First", "run Commit", "run Last"]);
 }
+
+/// A step that waits is run again as soon as something it may wait for has come to rest.
+#[tokio::test]
+async fn a_rest_elsewhere_ends_a_wait() {
+    let bench = Bench::new().await;
+    bench.stage.will(FIRST, false, [Act::Wait]);
+    let child = WorkflowRow { id: "child".to_owned(), ..row("Tiny") };
+    let other = process(&bench.catalog, &Arc::default(), Arc::new(NoCrash));
+    other.admit(&child, Batch::new()).await.expect("admitted");
+
+    // Nobody lives to see it look by itself.
+    let parent =
+        bench.runner.clone().waiting_for(&other).looking_every(std::time::Duration::from_secs(86_400));
+    parent.spawn(ID.to_owned());
+    bench.stage.begun.notified().await;
+    other.spawn(child.id);
+    while !parent.unfinished().await.expect("a list").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.stage.seen(), ["run First", "run First", "run Commit", "run Last"]);
+}
