@@ -1,6 +1,6 @@
 //! Snapshot groups: making, listing and deleting them.
 
-use catalog::{Batch, Column, Query};
+use catalog::{Batch, Column, Query, SeenInstance};
 use model::{
     ByteCount, Code, ConsistencyLevel, Disk, DiskCapability, DiskId, Group, GroupId, Instance, InstanceId,
     InstanceStatus, Maker, Progress, Refusal, RegionId, Snapshot, SnapshotId, SnapshotStatus, TaskId,
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::Blocks;
 use crate::operations::NewTask;
 use crate::operations::instances::wrong_state;
+use crate::reconcilers::seen;
 use crate::workflows::{DeleteGroupParams, SnapshotGroupParams};
 
 /// Snapshots of some disks of an instance, at one instant, under ids the caller drew.
@@ -43,6 +44,10 @@ impl Blocks {
         }
         let now = self.shared.clock.now();
         let mut records = Batch::new().insert(&group_record(new, &instance, now));
+        // What has points has been seen, even if it is gone before the next round looks at its host.
+        if self.shared.catalog.get::<SeenInstance>(&instance.id).await?.is_none() {
+            records = records.put(&seen(&instance, None, now));
+        }
         for (disk, snapshot) in &new.disks {
             let disk = check_disk(&instance, *disk)?;
             records = records.insert(&snapshot_record(new, &instance, disk, *snapshot, now));

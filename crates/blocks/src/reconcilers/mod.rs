@@ -6,7 +6,9 @@ mod watch_hosts;
 
 pub use collect_garbage::CollectGarbage;
 pub use settle_groups::SettleGroups;
+pub(crate) use settle_groups::settle_instance;
 pub use watch_hosts::WatchHosts;
+pub(crate) use watch_hosts::seen;
 
 /// What one activation found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -61,7 +61,12 @@ impl WatchHosts {
     }
 }
 
-fn seen(instance: &Instance, before: Option<&SeenInstance>, now: model::Timestamp) -> SeenInstance {
+/// The record of an instance that a host shows now.
+pub(crate) fn seen(
+    instance: &Instance,
+    before: Option<&SeenInstance>,
+    now: model::Timestamp,
+) -> SeenInstance {
     SeenInstance {
         id: instance.id,
         region: instance.region.clone(),

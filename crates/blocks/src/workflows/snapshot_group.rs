@@ -50,6 +50,7 @@ use tracing::{info, warn};
 use workflow::{Context, Flow, Outline, StepError, Workflow};
 
 use super::{depot_error, end_task, host_error};
+use crate::reconcilers::settle_instance;
 use crate::service::{Shared, TaskMoved};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -162,6 +163,8 @@ impl SnapshotGroup {
             let before = self.shared.clock.now();
             self.shared.catalog.update::<Group, _>(&group.id, |group| group.taken = Some(before)).await?;
         }
+        // A session left open while the host was away would be in the way of this one.
+        settle_instance(&self.shared, self.params.instance).await?;
         let mark = Mark {
             instance: self.params.instance,
             group: self.params.group,
