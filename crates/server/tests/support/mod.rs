@@ -337,6 +337,16 @@ impl Api {
     }
 }
 
+/// Looks until it is so.
+pub(crate) async fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("it never comes to this: {what}"));
+}
+
 pub(crate) fn http() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("HTTP client")
 }
