@@ -52,13 +52,49 @@ impl Depot {
         settings.check()?;
         let objects = Objects::new(store);
         let header = open_header(&objects, &*entropy, &*clock).await?;
-        let slot = terms::first_slot(header.depot);
-        let depot = Self {
-            id: header.depot,
+        let depot = Self::assemble(objects, header.depot, keys, entropy, clock, settings);
+        depot.open_first_slot().await?;
+        Ok(Arc::new(depot))
+    }
+
+    /// Opens a depot that is there, writing nothing and asking for no key before one is needed.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        keys: Arc<dyn KeyWrap>,
+        entropy: Arc<dyn Entropy>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+    ) -> Result<Arc<Self>, DepotError> {
+        settings.check()?;
+        let objects = Objects::new(store);
+        let key = key(path::HEADER)?;
+        let Some(bytes) = objects.find(&key).await? else {
+            return Err(DepotError::Invalid("there is no depot in this place".to_owned()));
+        };
+        let header =
+            DepotHeader::decode(&bytes).map_err(|error| DepotError::unreadable(key.as_str(), error))?;
+        Ok(Arc::new(Self::assemble(objects, header.depot, keys, entropy, clock, settings)))
+    }
+
+    /// Unwraps the key that new disks are sealed under: fails now rather than in the middle.
+    pub async fn unlock(&self) -> Result<(), DepotError> {
+        self.slot_keys(self.slot).await.map(drop)
+    }
+
+    fn assemble(
+        objects: Objects,
+        id: DepotId,
+        keys: Arc<dyn KeyWrap>,
+        entropy: Arc<dyn Entropy>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            id,
             objects,
             entropy,
             clock,
-            slot,
+            slot: terms::first_slot(id),
             uploads: Arc::new(Semaphore::new(settings.uploads())),
             key_wrap: keys,
             slots: Mutex::default(),
@@ -67,9 +103,7 @@ impl Depot {
             ciphers: Mutex::default(),
             fresh: Mutex::default(),
             settings,
-        };
-        depot.open_first_slot().await?;
-        Ok(Arc::new(depot))
+        }
     }
 
     pub fn id(&self) -> DepotId {

@@ -124,6 +124,46 @@ pub struct GcReport {
     pub refused: Option<String>,
 }
 
+/// What a visit would do.
+#[derive(Debug, Clone)]
+pub struct GcPlan {
+    pub packs: usize,
+    pub named: usize,
+    before: HashSet<PackName>,
+    margins: Margins,
+    decision: GcDecision,
+}
+
+/// What would become of a pack that nobody needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PackFate {
+    /// No group names it; this visit would mark it.
+    Mark { until: Timestamp },
+    /// It was marked before, and waits out its margin.
+    Wait { since: Timestamp, until: Timestamp },
+    /// It was marked long enough, and would be deleted.
+    Delete,
+}
+
+impl GcPlan {
+    /// By name: the packs that are not needed. All others stay as they are.
+    pub fn fates(&self) -> impl Iterator<Item = (PackName, PackFate)> + '_ {
+        self.decision.marks.iter().map(|mark| {
+            let fate = match mark.state {
+                MarkState::Condemned => PackFate::Delete,
+                MarkState::Marked { since } => {
+                    let until = since.plus_seconds(self.margins.mark_to_delete_s);
+                    match self.before.contains(&mark.pack) {
+                        true => PackFate::Wait { since, until },
+                        false => PackFate::Mark { until },
+                    }
+                }
+            };
+            (mark.pack, fate)
+        })
+    }
+}
+
 /// Pure: the same sight always gives the same decision.
 pub fn decide(sight: &Sight, margins: Margins) -> GcDecision {
     let before: HashMap<PackName, MarkState> =
@@ -202,6 +242,14 @@ impl Depot {
         let deleted = execute(self, &decision).await?;
         self.fresh().retain(|_, put| put.plus_seconds(margins.fresh_s) > sight.now);
         Ok(GcReport { deleted, ..report })
+    }
+
+    /// What a visit would decide now, and why; nothing is changed.
+    pub async fn explain(&self, margins: Margins, promised: &[TreeRef]) -> Result<GcPlan, DepotError> {
+        let sight = self.look(promised).await?;
+        let decision = decide(&sight, margins);
+        let before = sight.marks.iter().flat_map(|marks| &marks.packs).map(|mark| mark.pack).collect();
+        Ok(GcPlan { packs: sight.packs.len(), named: sight.named.len(), before, margins, decision })
     }
 
     /// In this order: marks, packs, what this process put, groups. A promised tree that is sealed

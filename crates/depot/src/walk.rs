@@ -95,7 +95,7 @@ impl Named {
 
 impl Cursor<'_> {
     /// How the node at a place of a level is linked from above.
-    async fn link(&mut self, level: u8, index: u64) -> Result<Option<Link>, DepotError> {
+    pub(crate) async fn link(&mut self, level: u8, index: u64) -> Result<Option<Link>, DepotError> {
         if level == self.tree.root_level() {
             return Ok(self.tree.root.filter(|_| index == 0));
         }

@@ -1,0 +1,77 @@
+//! What a depot holds, counted.
+
+use std::collections::{BTreeMap, HashSet};
+
+use format::{MarkState, PackName, path};
+use model::{ByteCount, SnapshotId};
+use store::LIST_MAX;
+
+use crate::walk::Named;
+use crate::{Depot, DepotError};
+
+/// Sums over a whole depot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DepotStats {
+    pub groups: usize,
+    pub snapshots: usize,
+    /// Sizes of the disks, as their guests saw them.
+    pub disk_bytes: ByteCount,
+    pub packs: usize,
+    pub pack_bytes: ByteCount,
+    /// Packs some group needs; the others are garbage, or of jobs under way.
+    pub needed_packs: usize,
+    pub needed_bytes: ByteCount,
+    /// Packs that collection has its eye on.
+    pub marked_packs: usize,
+    pub condemned_packs: usize,
+}
+
+impl Depot {
+    /// Counts everything: reads every manifest and every tree node, and no data.
+    pub async fn stats(&self) -> Result<DepotStats, DepotError> {
+        let mut stats = DepotStats::default();
+        let (mut named, mut snapshots) = (Named::default(), HashSet::<SnapshotId>::new());
+        for id in self.groups().await? {
+            // One deleted since the listing counts for nothing.
+            let Some(group) = self.group(id).await? else { continue };
+            stats.groups += 1;
+            for disk in &group.disks {
+                snapshots.insert(disk.snapshot);
+                stats.disk_bytes += ByteCount(disk.tree.size);
+                named.add(self, &disk.tree, None).await?;
+            }
+        }
+        stats.snapshots = snapshots.len();
+        for (pack, size) in self.pack_sizes().await? {
+            stats.packs += 1;
+            stats.pack_bytes += size;
+            if named.packs.contains(&pack) {
+                stats.needed_packs += 1;
+                stats.needed_bytes += size;
+            }
+        }
+        for mark in self.newest_marks().await?.iter().flat_map(|marks| &marks.packs) {
+            match mark.state {
+                MarkState::Marked { .. } => stats.marked_packs += 1,
+                MarkState::Condemned => stats.condemned_packs += 1,
+            }
+        }
+        Ok(stats)
+    }
+
+    async fn pack_sizes(&self) -> Result<BTreeMap<PackName, ByteCount>, DepotError> {
+        let (mut sizes, mut after) = (BTreeMap::new(), None);
+        loop {
+            let page = self.objects.list_page(path::PACKS, after.as_ref(), LIST_MAX).await?;
+            let more = page.len() >= LIST_MAX;
+            let packs = page
+                .iter()
+                .filter_map(|listed| Some((path::parse_pack(listed.key.as_str())?, ByteCount(listed.size))));
+            sizes.extend(packs);
+            match page.into_iter().next_back() {
+                Some(last) if more => after = Some(last.key),
+                _ => return Ok(sizes),
+            }
+        }
+    }
+}
