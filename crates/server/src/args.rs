@@ -129,10 +129,16 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Put a policy on instances
+    #[command(after_help = "Disks that cannot be snapshotted are left out by themselves.\n\nExamples:\n  \
+        hikae protect web database --policy nightly\n  \
+        hikae protect web --policy nightly --exclude-disk d-…")]
     Protect(ProtectArgs),
     /// Take a policy off instances; their points stay
+    #[command(after_help = "Example:\n  hikae unprotect web database")]
     Unprotect(UnprotectArgs),
     /// Back up one instance now
+    #[command(after_help = "Examples:\n  hikae backup web --wait\n  \
+        hikae backup web --keep-days 90 --name before-upgrade")]
     Backup(BackupArgs),
     /// Backup and restore jobs
     #[command(subcommand)]
@@ -142,8 +148,8 @@ pub(crate) enum Command {
     Point(PointCommand),
     /// Overwrite a stopped instance with what it was at a point
     #[command(
-        after_help = "Everything written since the point is lost, so --yes is asked for. The instance must \
-        be stopped.\n\nExample:\n  hikae rollback s-000… --boot --wait --yes"
+        after_help = "Everything written since the point is lost: at a terminal it asks, elsewhere --yes \
+        must be said. The instance must be stopped.\n\nExample:\n  hikae rollback s-000… --boot --wait --yes"
     )]
     Rollback(RollbackArgs),
     /// Make a new instance from a point
@@ -184,11 +190,18 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum InstanceCommand {
     /// List instances with their disks
+    #[command(after_help = "Examples:\n  hikae instance list\n  hikae --output json instance list")]
     List,
     /// Start one
-    Start { instance: String },
+    #[command(after_help = "Example:\n  hikae instance start web")]
+    Start {
+        /// Id or name
+        instance: String,
+    },
     /// Stop one, as its guest likes
+    #[command(after_help = "Examples:\n  hikae instance stop web\n  hikae instance stop web --force")]
     Stop {
+        /// Id or name
         instance: String,
         /// Cut its power
         #[arg(long)]
@@ -203,13 +216,17 @@ pub(crate) enum PolicyCommand {
         hikae policy create office --schedule 'C|1767225600|0 0 2 ? * 2-6' --keep-days 90")]
     Create(PolicyCreateArgs),
     /// List policies
+    #[command(after_help = "Example:\n  hikae policy list")]
     List,
     /// Delete a policy that is on no instance; its points stay
+    #[command(after_help = "Example:\n  hikae unprotect web database\n  hikae policy delete nightly")]
     Delete {
         /// Id or name
         policy: String,
     },
     /// Back up everything a policy is on, now
+    #[command(after_help = "Examples:\n  hikae policy run nightly --wait\n  \
+        hikae policy run nightly --instance web --wait")]
     Run {
         /// Id or name
         policy: String,
@@ -224,7 +241,9 @@ pub(crate) enum PolicyCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct PolicyCreateArgs {
+    /// Its name; no two policies should share one
     pub(crate) name: String,
+    /// What it is for
     #[arg(long, default_value = "")]
     pub(crate) description: String,
     /// Back up every so often from now on: 6h, 1d, 1w
@@ -278,41 +297,67 @@ pub(crate) struct BackupArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobCommand {
-    /// List backup jobs, and restore jobs with --restores
-    List {
-        /// Of this instance only
-        #[arg(long)]
-        instance: Option<String>,
-        /// Restore jobs instead of backup jobs
-        #[arg(long)]
-        restores: bool,
-        /// At most so many, newest first
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
-    },
+    /// List backup and restore jobs, newest first
+    #[command(after_help = "Examples:\n  hikae job list --limit 10\n  \
+        hikae job list --instance web --restores")]
+    List(JobListArgs),
     /// Follow a backup or restore job to its end
-    Watch { job: String },
-    /// Ask a backup job to stop
-    Cancel { job: String },
+    #[command(after_help = "Ctrl-C ends the watching, not the job.\n\nExample:\n  hikae job watch job-…")]
+    Watch {
+        /// The id that started it printed, and that 'hikae job list' shows
+        job: String,
+    },
+    /// Ask a backup job to stop: it makes no point
+    #[command(after_help = "Example:\n  hikae job cancel job-…")]
+    Cancel {
+        /// Its id
+        job: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JobListArgs {
+    /// About this instance only: its id or name
+    #[arg(long)]
+    pub(crate) instance: Option<String>,
+    /// Backup jobs only
+    #[arg(long, conflicts_with = "restores")]
+    pub(crate) backups: bool,
+    /// Restore jobs only
+    #[arg(long)]
+    pub(crate) restores: bool,
+    /// At most so many
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: usize,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PointCommand {
     /// List points
+    #[command(after_help = "Examples:\n  hikae point list\n  hikae point list --instance web")]
     List {
-        /// Of this instance only; also one that is gone
+        /// Of this instance only, by id or name; also one that is gone
         #[arg(long)]
         instance: Option<String>,
     },
     /// Delete points for good
+    #[command(
+        after_help = "At a terminal it asks; elsewhere --yes must be said. Immutable points are refused.\n\n\
+        Example:\n  hikae point delete s-000… s-000… --yes"
+    )]
     Delete {
+        /// Their ids, as 'hikae point list' shows them
         #[arg(required = true)]
         points: Vec<String>,
+        /// Yes, delete them
+        #[arg(long)]
+        yes: bool,
     },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RollbackArgs {
+    /// Its id, as 'hikae point list' shows it
     pub(crate) point: String,
     /// Start the instance afterwards
     #[arg(long)]
@@ -330,6 +375,7 @@ pub(crate) struct RollbackArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CloneArgs {
+    /// Its id, as 'hikae point list' shows it
     pub(crate) point: String,
     /// The new instance's name
     #[arg(long)]
@@ -368,6 +414,19 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_teaches_by_example() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            if !command.has_subcommands() {
+                let help = command.clone().render_long_help().to_string();
+                assert!(help.contains("Example"), "{path} --help has no example");
+            }
+            command.get_subcommands().for_each(|sub| check(sub, &path));
+        }
+        check(&Arguments::command(), "");
     }
 
     #[test]

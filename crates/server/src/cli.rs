@@ -3,6 +3,7 @@
 mod answer;
 mod api;
 pub(crate) mod client;
+mod confirm;
 mod failure;
 mod instances;
 mod jobs;
@@ -58,13 +59,11 @@ async fn dispatch(session: &Session, command: Command) -> Result<(), Failure> {
         Command::Protect(arguments) => policies::protect(session, &arguments).await,
         Command::Unprotect(arguments) => policies::unprotect(session, &arguments).await,
         Command::Backup(arguments) => jobs::back_up(session, &arguments).await,
-        Command::Job(JobCommand::List { instance, restores, limit }) => {
-            jobs::list(session, instance.as_deref(), restores, limit).await
-        }
+        Command::Job(JobCommand::List(arguments)) => jobs::list(session, &arguments).await,
         Command::Job(JobCommand::Watch { job }) => watch::watch(session, &job).await,
         Command::Job(JobCommand::Cancel { job }) => jobs::cancel(session, &job).await,
         Command::Point(PointCommand::List { instance }) => points::list(session, instance.as_deref()).await,
-        Command::Point(PointCommand::Delete { points }) => points::delete(session, &points).await,
+        Command::Point(PointCommand::Delete { points, yes }) => points::delete(session, &points, yes).await,
         Command::Rollback(arguments) => restores::roll_back(session, &arguments).await,
         Command::Clone(arguments) => restores::clone(session, &arguments).await,
         Command::Api(arguments) => api::call(session, &arguments).await,

@@ -69,16 +69,20 @@ fn protect_back_up_roll_back_clone_and_delete() {
     assert_ne!(text_of(made, "id"), text_of(web, "id"));
     assert!(rows(&listed).iter().all(|instance| text_of(instance, "status") == "Running"), "{listed}");
 
-    server.cli(&["point", "delete", &oldest]);
+    let (code, said) = server.cli_fails(&["point", "delete", &oldest]);
+    assert_eq!((code, said["error"]["code"].as_str()), (2, Some("Usage")));
+    server.cli(&["point", "delete", "--yes", &oldest]);
     let left = server.cli(&["point", "list", "--instance", "sim-web-01"]);
     assert_eq!(rows(&left).len(), 1);
-    let (code, said) = server.cli_fails(&["point", "delete", &oldest]);
+    let (code, said) = server.cli_fails(&["point", "delete", "--yes", &oldest]);
     assert_eq!((code, said["error"]["code"].as_str()), (3, Some("SnapshotNotExist")));
 
     server.cli(&["unprotect", "sim-web-01", "sim-database-02"]);
     server.cli(&["policy", "delete", "nightly"]);
     assert!(rows(&server.cli(&["policy", "list"])).is_empty());
-    assert_eq!(rows(&server.cli(&["job", "list"])).len(), 3);
+    assert_eq!(rows(&server.cli(&["job", "list"])).len(), 5);
+    assert_eq!(rows(&server.cli(&["job", "list", "--backups"])).len(), 3);
+    assert_eq!(rows(&server.cli(&["job", "list", "--limit", "2"])).len(), 2);
     assert_eq!(rows(&server.cli(&["job", "list", "--restores"])).len(), 2);
 }
 

@@ -8,7 +8,7 @@ use super::answer::{items, number, text, time};
 use super::failure::Failure;
 use super::output::{self, Row};
 use super::{Session, client, instances, pairs, watch};
-use crate::args::BackupArgs;
+use crate::args::{BackupArgs, JobListArgs};
 
 const PAGE: usize = 99;
 
@@ -41,7 +41,7 @@ impl Row for JobRow {
         let named = if self.instance_name.is_empty() { &self.instance_id } else { &self.instance_name };
         vec![
             self.id.clone(),
-            self.kind.clone(),
+            kind_in_words(&self.kind).to_owned(),
             self.status.clone(),
             format!("{:.0}%", self.progress_percent),
             output::dash(named),
@@ -122,40 +122,65 @@ pub(crate) async fn back_up(session: &Session, arguments: &BackupArgs) -> Result
     watch::started(session, &text(&answer, "JobId"), arguments.wait).await
 }
 
-pub(crate) async fn list(
-    session: &Session,
-    instance: Option<&str>,
-    restores: bool,
-    limit: usize,
-) -> Result<(), Failure> {
-    let of = match instance {
+pub(crate) async fn list(session: &Session, arguments: &JobListArgs) -> Result<(), Failure> {
+    let of = match &arguments.instance {
         Some(instance) => Some(instances::find(session, instance).await?),
         None => None,
     };
+    let (limit, of) = (arguments.limit, of.as_deref());
+    let mut rows: Vec<JobRow> = Vec::new();
+    if !arguments.restores {
+        let mut params = pairs([("SourceType", "UDM_ECS")]);
+        params.extend(of.map(|id| filter("InstanceId", id)).unwrap_or_default());
+        let path = ["BackupJobs", "BackupJob"];
+        rows.extend(pages(session, "DescribeBackupJobs2", params, path, JobRow::backup, of, limit).await?);
+    }
+    if !arguments.backups {
+        let path = ["RestoreJobs", "RestoreJob"];
+        let restores = pages(session, "DescribeRestoreJobs2", Vec::new(), path, JobRow::restore, of, limit);
+        rows.extend(restores.await?);
+    }
+    rows.sort_by_key(|row| std::cmp::Reverse(row.created));
+    rows.truncate(limit);
+    output::list(session.output, &rows)
+}
+
+/// The newest `limit` rows about an instance, or about all.
+async fn pages(
+    session: &Session,
+    action: &str,
+    params: client::Pairs,
+    path: [&str; 2],
+    read: fn(&Value) -> JobRow,
+    of: Option<&str>,
+    limit: usize,
+) -> Result<Vec<JobRow>, Failure> {
     let mut rows: Vec<JobRow> = Vec::new();
     let mut number = 1_usize;
     while rows.len() < limit {
-        let mut params = pairs([("PageNumber", &number.to_string()), ("PageSize", &PAGE.to_string())]);
-        let page = if restores {
-            let answer = session.client.hbr("DescribeRestoreJobs2", params).await?;
-            items(&answer, &["RestoreJobs", "RestoreJob"]).iter().map(JobRow::restore).collect::<Vec<_>>()
-        } else {
-            params.push(("SourceType".to_owned(), "UDM_ECS".to_owned()));
-            if let Some(id) = &of {
-                params.extend(filter("InstanceId", id));
-            }
-            let answer = session.client.hbr("DescribeBackupJobs2", params).await?;
-            items(&answer, &["BackupJobs", "BackupJob"]).iter().map(JobRow::backup).collect()
-        };
-        let is_last = page.len() < PAGE;
-        rows.extend(page.into_iter().filter(|row| of.as_ref().is_none_or(|id| *id == row.instance_id)));
-        if is_last {
+        let mut params = params.clone();
+        params.extend(pairs([("PageNumber", &number.to_string()), ("PageSize", &PAGE.to_string())]));
+        let answer = session.client.hbr(action, params).await?;
+        let page = items(&answer, &path);
+        let about = |row: &JobRow| of.is_none_or(|id| id == row.instance_id || id == row.target_instance_id);
+        rows.extend(page.iter().map(read).filter(about));
+        if page.len() < PAGE {
             break;
         }
         number += 1;
     }
-    rows.truncate(limit);
-    output::list(session.output, &rows)
+    Ok(rows)
+}
+
+/// What a table calls the kinds of jobs.
+fn kind_in_words(kind: &str) -> &str {
+    match kind {
+        "UDM_ECS_ROLLBACK" => "roll back",
+        "UDM_ECS_DISK_ROLLBACK" => "roll back disk",
+        "UDM_ECS" => "clone",
+        "UDM_ECS_DISK" => "clone disk",
+        other => other,
+    }
 }
 
 pub(crate) async fn cancel(session: &Session, job: &str) -> Result<(), Failure> {

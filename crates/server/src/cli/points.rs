@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::answer::{number, text, texts, time};
+use super::confirm::confirm;
 use super::failure::Failure;
 use super::output::{self, Row};
 use super::{Session, answer, instances, pairs};
@@ -35,10 +36,9 @@ impl Row for PointRow {
         &["ID", "INSTANCE", "STATUS", "TAKEN", "EXPIRES", "SIZE", "STORED", "CONSISTENCY"];
 
     fn cells(&self) -> Vec<String> {
-        let named = if self.instance_name.is_empty() { &self.instance_id } else { &self.instance_name };
         vec![
             self.id.clone(),
-            named.clone(),
+            self.named().to_owned(),
             self.status.clone(),
             output::time(self.created),
             output::time(self.expires),
@@ -46,6 +46,13 @@ impl Row for PointRow {
             ByteCount(self.bytes_stored).to_string(),
             output::dash(&self.consistency),
         ]
+    }
+}
+
+impl PointRow {
+    /// Its instance as people call it.
+    pub(crate) fn named(&self) -> &str {
+        if self.instance_name.is_empty() { &self.instance_id } else { &self.instance_name }
     }
 }
 
@@ -66,7 +73,12 @@ pub(crate) async fn list(session: &Session, instance: Option<&str>) -> Result<()
     output::list(session.output, &rows)
 }
 
-pub(crate) async fn delete(session: &Session, points: &[String]) -> Result<(), Failure> {
+pub(crate) async fn delete(session: &Session, points: &[String], yes: bool) -> Result<(), Failure> {
+    let what = match points {
+        [point] => format!("deletes the point {point} for good"),
+        many => format!("deletes {} points for good", many.len()),
+    };
+    confirm(yes, &what)?;
     for point in points {
         let params = pairs([("SnapshotId", point.as_str()), ("SourceType", "UDM_ECS")]);
         session.client.hbr("DeleteSnapshot", params).await?;

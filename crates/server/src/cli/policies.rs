@@ -34,12 +34,16 @@ impl Row for PolicyRow {
 
     fn cells(&self) -> Vec<String> {
         let keep = self.keep_days.map_or_else(|| "-".to_owned(), |days| format!("{days} days"));
-        let schedule = output::dash(&self.schedule);
+        let schedule = output::dash(&schedule_in_words(&self.schedule));
         vec![self.id.clone(), self.name.clone(), schedule, keep, self.instances.to_string()]
     }
 }
 
 pub(crate) async fn create(session: &Session, arguments: &PolicyCreateArgs) -> Result<(), Failure> {
+    // The service lets names be shared; whoever types them would have to say ids from then on.
+    if let Some(known) = fetch(session).await?.iter().find(|known| known.name == arguments.name) {
+        return Err(Failure::Usage(format!("there is a policy {:?} already: {}", known.name, known.id)));
+    }
     let schedule = match (&arguments.every, &arguments.schedule) {
         (Some(span), _) => format!("I|{}|{}", RealClock.now().seconds(), interval(span)?),
         (None, Some(schedule)) => schedule.clone(),
@@ -191,9 +195,30 @@ fn interval(span: &str) -> Result<String, Failure> {
     }
 }
 
+/// What a table says of a schedule such as `I|1700000000|P1D`; what it does not know, as it is.
+fn schedule_in_words(schedule: &str) -> String {
+    let parts: Vec<_> = schedule.split('|').collect();
+    match parts.as_slice() {
+        ["I", _, span] => {
+            let count = span.trim_start_matches(['P', 'T']);
+            format!("every {}", count.to_ascii_lowercase())
+        }
+        ["C", _, cron] => format!("cron {cron}"),
+        _ => schedule.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn schedules_are_shown_in_words() {
+        assert_eq!(schedule_in_words("I|1700000000|P1D"), "every 1d");
+        assert_eq!(schedule_in_words("I|1700000000|PT6H"), "every 6h");
+        assert_eq!(schedule_in_words("C|1700000000|0 0 2 ? * 2-6"), "cron 0 0 2 ? * 2-6");
+        assert_eq!(schedule_in_words("daily"), "daily");
+    }
 
     #[test]
     fn spans_are_written_as_the_api_wants_them() {

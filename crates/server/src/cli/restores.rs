@@ -3,19 +3,16 @@
 use serde_json::{Value, json};
 
 use super::answer::text;
+use super::confirm::confirm;
 use super::failure::Failure;
 use super::{Session, pairs, points, watch};
 use crate::args::{CloneArgs, RollbackArgs};
 
 pub(crate) async fn roll_back(session: &Session, arguments: &RollbackArgs) -> Result<(), Failure> {
     let point = points::find(session, &arguments.point).await?;
-    if !arguments.yes {
-        let words = format!(
-            "this overwrites the disks of {} with what they were at {}: say --yes to do it",
-            point.instance_id, point.id
-        );
-        return Err(Failure::Usage(words));
-    }
+    let (instance, id) = (point.named(), &point.id);
+    let what = format!("overwrites the disks of {instance} with what they were at {id}");
+    confirm(arguments.yes, &what)?;
     let detail = json!({
         "sourceInstanceId": point.instance_id,
         "forceRestore": arguments.force,

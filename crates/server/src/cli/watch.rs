@@ -15,7 +15,9 @@ use super::output;
 use super::{Session, pairs};
 use crate::args::Output;
 
-const LOOK: Duration = Duration::from_millis(300);
+/// Between two looks: short jobs are not waited for longer than they take, long ones not asked all the time.
+const LOOK_FIRST: Duration = Duration::from_millis(50);
+const LOOK_LAST: Duration = Duration::from_millis(800);
 /// Between two lines where there is no terminal.
 const LINE: Duration = Duration::from_secs(3);
 /// A server that restarts is back within this.
@@ -52,6 +54,7 @@ pub(crate) async fn watch(session: &Session, job: &str) -> Result<(), Failure> {
 async fn follow(session: &Session, job: &str) -> Result<JobRow, Failure> {
     let mut show = Show::new(session.output);
     let mut answered = Instant::now();
+    let mut pause = LOOK_FIRST;
     loop {
         match look(session, job).await {
             Ok(row) => {
@@ -65,7 +68,8 @@ async fn follow(session: &Session, job: &str) -> Result<JobRow, Failure> {
             Err(Failure::Unreachable { .. }) if answered.elapsed() < PATIENCE => {}
             Err(failure) => return Err(failure),
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(pause).await;
+        pause = pause.mul_f32(1.5).min(LOOK_LAST);
     }
 }
 
@@ -101,7 +105,11 @@ fn in_words(row: &JobRow) -> String {
 /// Progress on stderr, so that stdout stays the result's.
 enum Show {
     Bar(ProgressBar),
-    Lines { last: Option<Instant>, text: String },
+    /// What is over before the first line is due says nothing but its end.
+    Lines {
+        last: Instant,
+        text: String,
+    },
     Nothing,
 }
 
@@ -115,7 +123,7 @@ impl Show {
             return Self::Bar(bar);
         }
         match output {
-            Output::Table => Self::Lines { last: None, text: String::new() },
+            Output::Table => Self::Lines { last: Instant::now(), text: String::new() },
             Output::Json => Self::Nothing,
         }
     }
@@ -131,10 +139,9 @@ impl Show {
             }
             Self::Lines { last, text } => {
                 let line = format!("{} {} {percent:.0}%", row.id, row.status);
-                let is_due = last.is_none_or(|last| last.elapsed() >= LINE);
-                if is_due && *text != line {
+                if last.elapsed() >= LINE && *text != line {
                     eprintln!("{line}");
-                    (*last, *text) = (Some(Instant::now()), line);
+                    (*last, *text) = (Instant::now(), line);
                 }
             }
             Self::Nothing => {}

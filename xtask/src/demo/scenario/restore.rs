@@ -80,7 +80,7 @@ impl Play<'_> {
     pub(super) fn delete_first(&mut self, first: &Taken, second: &Taken) -> Result<()> {
         let instance = self.machines[0].instance.clone();
         let before = self.clone_as(&second.point, "before")?;
-        self.stage.cli.call(&["point", "delete", &first.point])?;
+        self.stage.cli.call(&["point", "delete", "--yes", &first.point])?;
         let left = self.points(&instance)?;
         let gone =
             left.iter().all(|point| answer::text(point, "SnapshotId").is_ok_and(|id| id != first.point));
