@@ -155,6 +155,8 @@ pub(crate) enum Command {
     /// Make a new instance from a point
     #[command(after_help = "Example:\n  hikae clone s-000… --name web-copy --boot --wait")]
     Clone(CloneArgs),
+    /// A depot by itself, without any server
+    Depot(crate::depot_tool::args::DepotArgs),
     /// Call any operation of the API and print its answer as it came
     #[command(after_help = "Examples:\n  hikae api hbr DescribeRegions\n  \
         hikae api hbr DescribeBackupJobs2 --Filters.1.Key Status --Filters.1.Values.1 FAILED\n  \

@@ -4,10 +4,10 @@ mod answer;
 mod api;
 pub(crate) mod client;
 mod confirm;
-mod failure;
+pub(crate) mod failure;
 mod instances;
 mod jobs;
-mod output;
+pub(crate) mod output;
 mod points;
 mod policies;
 mod restores;
@@ -67,7 +67,7 @@ async fn dispatch(session: &Session, command: Command) -> Result<(), Failure> {
         Command::Rollback(arguments) => restores::roll_back(session, &arguments).await,
         Command::Clone(arguments) => restores::clone(session, &arguments).await,
         Command::Api(arguments) => api::call(session, &arguments).await,
-        Command::Serve(_) | Command::Completions { .. } => {
+        Command::Serve(_) | Command::Depot(_) | Command::Completions { .. } => {
             Err(Failure::Usage("this is not a client command".to_owned()))
         }
     }

@@ -2,6 +2,7 @@
 
 mod args;
 mod cli;
+mod depot_tool;
 mod edge;
 mod serve;
 
@@ -19,7 +20,24 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Serve(serve) => serve::run(arguments.connection.data, &serve),
+        Command::Depot(depot) => work(depot_tool::run(arguments.connection, depot)),
         command => block_on(cli::run(arguments.connection, command)),
+    }
+}
+
+/// For a command that does the work itself, on all cores.
+fn work(command: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(command);
+            // Work that was abandoned need not be waited for.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => {
+            eprintln!("hikae: cannot start: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //! SIGINT and SIGTERM stop it: answers under way end, jobs under way are taken up again by the next start.
 
 mod config;
-mod data_dir;
+pub(crate) mod data_dir;
 mod dispatch;
 mod http;
 mod operations;

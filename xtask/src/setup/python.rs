@@ -15,6 +15,10 @@ const SDKS: Venv = Venv {
         "aliyun-python-sdk-core==2.16.1",
         "aliyun-python-sdk-hbr==1.2.10",
         "aliyun-python-sdk-ecs==4.24.83",
+        // What the second reader of depots uses: tests/format/requirements.txt.
+        "blake3==1.0.11",
+        "cryptography==50.0.2",
+        "zstandard==0.25.0",
     ],
 };
 
@@ -59,5 +63,20 @@ impl Venv {
         let mut install = command(self.python(), &["-m", "pip", "install", "--quiet", "--no-input"]);
         quiet(install.arg("--disable-pip-version-check").args(self.pins)).context("install from PyPI")?;
         std::fs::write(marker, pins).context("note what was installed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_reader_finds_what_it_requires() {
+        let path = sh::root().join("tests/format/requirements.txt");
+        let required = std::fs::read_to_string(path).expect("requirements");
+        assert!(required.lines().count() > 0);
+        for line in required.lines() {
+            assert!(SDKS.pins.contains(&line), "{line} is not installed");
+        }
     }
 }

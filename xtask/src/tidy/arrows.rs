@@ -51,6 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "journal",
             "keys",
             "model",
+            "nbd",
             "policy",
             "seal",
             "sim",

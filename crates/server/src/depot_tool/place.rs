@@ -1,0 +1,248 @@
+//! Finds and opens what a command works on: the store, the root key, the depot, the data directory's lock.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use depot::{Depot, DepotError, Settings};
+use keys::{KeyError, KeyWrap, RegionKeys, WrappedKey};
+use model::RegionId;
+use seal::{FileSealer, KeyMaterial, Sealer};
+use store::{Counting, Credentials, Operation, Secret, Store, StoreConfig};
+
+use super::args::Place;
+use crate::args::Connection;
+use crate::cli::failure::Failure;
+use crate::edge::{RealClock, RealEntropy};
+use crate::serve::data_dir::DataDir;
+
+const SECRET_VARIABLE: &str = "HIKAE_DEPOT_SECRET";
+const REGION_DEFAULT: &str = "default";
+
+/// A store that was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// As it is told to people: without credentials.
+    pub(super) place: String,
+    pub(super) store: Arc<Counting>,
+    regions: Vec<RegionId>,
+    root_key: Option<PathBuf>,
+}
+
+/// A depot that is open.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) place: String,
+    pub(super) depot: Arc<Depot>,
+    pub(super) region: RegionId,
+    store: Arc<Counting>,
+}
+
+impl Open {
+    /// Bytes got from the store so far.
+    pub(super) fn bytes_fetched(&self) -> u64 {
+        self.store.tally(Operation::Get).bytes + self.store.tally(Operation::GetRange).bytes
+    }
+
+    /// A failure of this depot, by what the caller sees.
+    pub(super) fn failed(&self, error: DepotError) -> Failure {
+        failure(&self.place, error)
+    }
+}
+
+/// Finds the store. A directory that is not there is a slip of the pen, except for `init`.
+pub(super) async fn find(place: &Place, connection: &Connection, make: bool) -> Result<Found, Failure> {
+    let config = config(place, connection)?;
+    if let StoreConfig::Directory { path } = &config
+        && !make
+        && !path.is_dir()
+    {
+        return Err(Failure::Usage(format!("there is no directory {}", path.display())));
+    }
+    let regions = regions(&config, connection);
+    let place_text = config.to_string();
+    let opened =
+        store::open(&config).await.map_err(|error| failure(&place_text, DepotError::Store(error)))?;
+    let root_key = place.root_key.clone();
+    let root_key = root_key.or_else(|| connection.data.as_ref().map(|data| data.join("root.key")));
+    Ok(Found { place: place_text, store: Arc::new(Counting::new(opened)), regions, root_key })
+}
+
+/// Holds the data directory, if one was named: no server may run on it meanwhile.
+pub(super) fn lock(connection: &Connection) -> Result<Option<DataDir>, Failure> {
+    let Some(data) = &connection.data else { return Ok(None) };
+    if !data.is_dir() {
+        return Err(Failure::Usage(format!("there is no data directory {}", data.display())));
+    }
+    DataDir::take(data).map(Some).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+impl Found {
+    /// Opens the depot there is, with its key.
+    pub(super) async fn open(self) -> Result<Open, Failure> {
+        let sealer = self.sealer(false)?;
+        for region in self.regions.clone() {
+            let keys = RegionKeys::new(region.clone(), Arc::clone(&sealer), Arc::new(RealEntropy));
+            let depot = self.with(Arc::new(keys)).await?;
+            match depot.unlock().await {
+                Ok(()) => return Ok(Open { place: self.place, depot, region, store: self.store }),
+                Err(DepotError::Keys(KeyError::NoKey(_))) => {}
+                Err(error) => return Err(failure(&self.place, error)),
+            }
+        }
+        let tried: Vec<&str> = self.regions.iter().map(|region| region.0.as_str()).collect();
+        let tried = tried.join(", ");
+        Err(Failure::Usage(format!("this depot is of another region than {tried}: name it with --region")))
+    }
+
+    /// Opens the depot there is, for what can be seen without any key.
+    pub(super) async fn open_sealed(self) -> Result<Open, Failure> {
+        let depot = self.with(Arc::new(NoKeys)).await?;
+        let region = RegionId(String::new());
+        Ok(Open { place: self.place, depot, region, store: self.store })
+    }
+
+    /// Makes a depot, or opens the one there is.
+    pub(super) async fn init(self) -> Result<Open, Failure> {
+        let sealer = self.sealer(true)?;
+        // What was asked for comes first; nothing asked for is the default.
+        let region = match &self.regions[..] {
+            [only] => only.clone(),
+            _ => RegionId(REGION_DEFAULT.to_owned()),
+        };
+        let keys = Arc::new(RegionKeys::new(region.clone(), sealer, Arc::new(RealEntropy)));
+        let store: Arc<dyn Store> = self.store.clone();
+        let (entropy, clock) = (Arc::new(RealEntropy), Arc::new(RealClock));
+        let depot = Depot::open_or_init(store, keys, entropy, clock, Settings::default()).await;
+        let depot = depot.map_err(|error| failure(&self.place, error))?;
+        Ok(Open { place: self.place, depot, region, store: self.store })
+    }
+
+    async fn with(&self, keys: Arc<dyn KeyWrap>) -> Result<Arc<Depot>, Failure> {
+        let store: Arc<dyn Store> = self.store.clone();
+        let (entropy, clock) = (Arc::new(RealEntropy), Arc::new(RealClock));
+        let depot = Depot::open(store, keys, entropy, clock, Settings::default()).await;
+        depot.map_err(|error| failure(&self.place, error))
+    }
+
+    fn sealer(&self, make: bool) -> Result<Arc<dyn Sealer>, Failure> {
+        let Some(path) = &self.root_key else {
+            return Err(Failure::Usage("name the root key with --root-key FILE".to_owned()));
+        };
+        if !make && !path.exists() {
+            return Err(Failure::Usage(format!("there is no root key {}", path.display())));
+        }
+        let sealer = FileSealer::open_or_create(path, Arc::new(RealEntropy));
+        Ok(Arc::new(sealer.map_err(|error| refused(&error))?))
+    }
+}
+
+fn config(place: &Place, connection: &Connection) -> Result<StoreConfig, Failure> {
+    let Some(text) = &place.depot else {
+        let Some(data) = &connection.data else {
+            return Err(Failure::Usage("name the depot with --depot PLACE, or --data DIR".to_owned()));
+        };
+        let region = connection.region.as_deref().unwrap_or(REGION_DEFAULT);
+        return Ok(StoreConfig::Directory { path: absolute(&data.join("depots").join(region))? });
+    };
+    if !text.contains("://") {
+        return Ok(StoreConfig::Directory { path: absolute(Path::new(text))? });
+    }
+    StoreConfig::parse(text, credentials(place)?).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+}
+
+fn credentials(place: &Place) -> Result<Option<Credentials>, Failure> {
+    let secret = match &place.depot_secret_file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
+            Some(Secret::new(zeroize::Zeroizing::new(text).trim()))
+        }
+        None => std::env::var(SECRET_VARIABLE).ok().map(Secret::new),
+    };
+    let id = place.depot_access_key_id.clone();
+    Ok(id.zip(secret).map(|(access_key_id, secret)| Credentials { access_key_id, secret }))
+}
+
+/// Where no region was named: a server calls a depot's directory, and likely its prefix, after it.
+fn regions(config: &StoreConfig, connection: &Connection) -> Vec<RegionId> {
+    if let Some(region) = &connection.region {
+        return vec![RegionId(region.clone())];
+    }
+    let last = match config {
+        StoreConfig::Directory { path } => path.file_name().and_then(|name| name.to_str()),
+        StoreConfig::S3 { prefix, .. } => prefix.rsplit('/').next(),
+    };
+    let last = last.filter(|name| !name.is_empty() && *name != REGION_DEFAULT);
+    last.into_iter().chain([REGION_DEFAULT]).map(RegionId::from).collect()
+}
+
+fn refused(error: &dyn std::fmt::Display) -> Failure {
+    Failure::Refused {
+        code: "KeyUnavailable".to_owned(),
+        message: error.to_string(),
+        remedy: "Use the root key file that this depot was made with.".to_owned(),
+        request_id: String::new(),
+    }
+}
+
+/// What the depot said, as an exit code and words.
+pub(super) fn failure(place: &str, error: DepotError) -> Failure {
+    match error {
+        DepotError::Keys(error) => refused(&error),
+        DepotError::Invalid(what) => Failure::Usage(what),
+        DepotError::Store(error) if error.is_transient() => {
+            Failure::Unreachable { endpoint: place.to_owned(), reason: error.to_string() }
+        }
+        DepotError::Store(error @ store::StoreError::Denied { .. }) => Failure::Refused {
+            code: "StoreDenied".to_owned(),
+            message: error.to_string(),
+            remedy: "Check the access key, its secret and its permissions.".to_owned(),
+            request_id: String::new(),
+        },
+        other => Failure::Failed(other.to_string()),
+    }
+}
+
+/// Has no key, and says so.
+struct NoKeys;
+
+#[async_trait::async_trait]
+impl KeyWrap for NoKeys {
+    async fn wrap(&self, _: &KeyMaterial, _: &str) -> Result<WrappedKey, KeyError> {
+        Err(KeyError::Refused)
+    }
+
+    async fn unwrap(&self, _: &WrappedKey, _: &str) -> Result<KeyMaterial, KeyError> {
+        Err(KeyError::Refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(region: Option<&str>) -> Connection {
+        use clap::Parser as _;
+        let mut arguments = crate::args::Arguments::try_parse_from(["hikae", "depot", "ls"]).expect("fine");
+        arguments.connection.region = region.map(str::to_owned);
+        arguments.connection.data = None;
+        arguments.connection
+    }
+
+    #[test]
+    fn a_region_is_taken_from_the_place_when_none_is_named() {
+        let directory = |path: &str| StoreConfig::Directory { path: path.into() };
+        let names = |path: &str, region| {
+            let found = regions(&directory(path), &connection(region));
+            found.into_iter().map(|region| region.0).collect::<Vec<_>>()
+        };
+        assert_eq!(names("/var/lib/hikae/depots/tokyo", None), ["tokyo", "default"]);
+        assert_eq!(names("/var/lib/hikae/depots/default", None), ["default"]);
+        assert_eq!(names("/", None), ["default"]);
+        assert_eq!(names("/a/tokyo", Some("osaka")), ["osaka"]);
+    }
+}

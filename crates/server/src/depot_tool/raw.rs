@@ -1,0 +1,228 @@
+//! Plain files: an image read without its holes, and one written as a draft that takes its name when whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use host::{DiskExtent, DiskReader, DiskWriter, HostError};
+use model::{ByteCount, Entropy, Extent};
+use rustix::fs::SeekFrom as Seek;
+use rustix::io::Errno;
+
+use crate::cli::failure::Failure;
+
+const QCOW2_MAGIC: &[u8; 4] = b"QFI\xfb";
+/// One answer; the caller asks again.
+const EXTENTS_MAX: usize = 4096;
+
+/// Whether a file begins as a qcow2 image does.
+pub(super) fn looks_like_qcow2(path: &Path) -> io::Result<bool> {
+    let mut magic = Vec::new();
+    File::open(path)?.take(4).read_to_end(&mut magic)?;
+    Ok(magic == QCOW2_MAGIC)
+}
+
+/// A raw image, read where it has data.
+#[derive(Debug)]
+pub(super) struct RawImage {
+    file: Arc<File>,
+    size: u64,
+}
+
+impl RawImage {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        // Block devices have no length but an end.
+        let size = file.seek(SeekFrom::End(0))?;
+        Ok(Self { file: Arc::new(file), size })
+    }
+}
+
+#[async_trait]
+impl DiskReader for RawImage {
+    fn size(&self) -> ByteCount {
+        ByteCount(self.size)
+    }
+
+    async fn extents(&self, range: Extent) -> Result<Vec<DiskExtent>, HostError> {
+        let (file, end) = (Arc::clone(&self.file), range.end().min(self.size));
+        blocking("look for holes", move || holes(&file, range.offset, end)).await
+    }
+
+    async fn read(&self, range: Extent) -> Result<Bytes, HostError> {
+        let file = Arc::clone(&self.file);
+        blocking("read the image", move || {
+            let len = usize::try_from(range.len).map_err(io::Error::other)?;
+            let mut bytes = vec![0; len];
+            file.read_exact_at(&mut bytes, range.offset)?;
+            Ok(bytes.into())
+        })
+        .await
+    }
+}
+
+fn holes(file: &File, from: u64, end: u64) -> io::Result<Vec<DiskExtent>> {
+    let mut extents = Vec::new();
+    let mut at = from;
+    while at < end && extents.len() < EXTENTS_MAX {
+        let data = match rustix::fs::seek(file, Seek::Data(at)) {
+            Ok(data) => data.min(end),
+            Err(Errno::NXIO) => end,
+            // Devices, and file systems that cannot tell: all of it is data.
+            Err(_) => at,
+        };
+        let zero = data > at;
+        let next = match zero {
+            true => data,
+            false => rustix::fs::seek(file, Seek::Hole(at)).map_or(end, |hole| hole.min(end)),
+        };
+        // A file that changes under our eyes must not keep us here.
+        let next = if next > at { next } else { end };
+        extents.push(DiskExtent { extent: Extent { offset: at, len: next - at }, zero, changed: true });
+        at = next;
+    }
+    Ok(extents)
+}
+
+/// A new file under a name nobody looks for; gone again unless it is published.
+#[derive(Debug)]
+pub(super) struct Draft {
+    path: PathBuf,
+    target: PathBuf,
+    published: bool,
+}
+
+impl Draft {
+    /// Makes an empty draft beside `target`, which must not exist.
+    pub(super) fn create(target: &Path, entropy: &dyn Entropy) -> Result<(Self, File), Failure> {
+        let named = target.file_name().and_then(|name| name.to_str());
+        let Some(name) = named else {
+            return Err(Failure::Usage(format!("{} cannot be the name of a file", target.display())));
+        };
+        // A link that leads nowhere is there, too.
+        if fs::symlink_metadata(target).is_ok() {
+            return Err(Failure::Usage(format!("{} exists: nothing is overwritten", target.display())));
+        }
+        let path = target.with_file_name(format!(".{name}.{}.part", crate::edge::nonce(entropy)));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(|error| failed("make", &path, &error))?;
+        Ok((Self { path, target: target.to_owned(), published: false }, file))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file its name, durably. One that has come meanwhile is not overwritten.
+    pub(super) fn publish(mut self) -> Result<(), Failure> {
+        let done = |result: io::Result<()>| result.map_err(|error| failed("write", &self.target, &error));
+        done(File::open(&self.path).and_then(|file| file.sync_all()))?;
+        done(fs::hard_link(&self.path, &self.target))?;
+        done(fs::remove_file(&self.path))?;
+        self.published = true;
+        let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let synced = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
+        synced.map_err(|error| failed("write", &self.target, &error))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn failed(verb: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::Failed(format!("cannot {verb} {}: {error}", path.display()))
+}
+
+/// Writes data where it belongs and nothing else: what is not written is a hole.
+#[derive(Debug)]
+pub(super) struct RawWriter {
+    file: Arc<File>,
+}
+
+impl RawWriter {
+    /// `file` is empty; it gets its whole length at once.
+    pub(super) fn new(file: File, size: u64) -> io::Result<Self> {
+        file.set_len(size)?;
+        Ok(Self { file: Arc::new(file) })
+    }
+}
+
+#[async_trait]
+impl DiskWriter for RawWriter {
+    async fn write(&self, offset: u64, bytes: Bytes) -> Result<(), HostError> {
+        let file = Arc::clone(&self.file);
+        blocking("write the file", move || file.write_all_at(&bytes, offset)).await
+    }
+
+    async fn finish(&self) -> Result<(), HostError> {
+        let file = Arc::clone(&self.file);
+        blocking("write the file", move || file.sync_all()).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, HostError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|error| HostError::Failed(format!("{what}: {error}")))?;
+    done.map_err(|error| match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => HostError::NoSpace(error.to_string()),
+        _ => HostError::Failed(format!("cannot {what}: {error}")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::RealEntropy;
+
+    #[test]
+    fn a_draft_goes_unless_published_and_never_overwrites() {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let target = folder.path().join("disk.raw");
+        let count = || fs::read_dir(folder.path()).expect("readable").count();
+        drop(Draft::create(&target, &RealEntropy).expect("made"));
+        assert_eq!(count(), 0);
+        let (early, _) = Draft::create(&target, &RealEntropy).expect("made");
+        let (late, _) = Draft::create(&target, &RealEntropy).expect("made");
+        early.publish().expect("the first");
+        assert!(matches!(late.publish(), Err(Failure::Failed(_))));
+        assert!(matches!(Draft::create(&target, &RealEntropy), Err(Failure::Usage(_))));
+        assert_eq!(count(), 1);
+    }
+
+    #[tokio::test]
+    async fn extents_follow_one_another_to_the_end() {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let path = folder.path().join("image");
+        let file = File::create(&path).expect("made");
+        file.set_len(10 << 20).expect("long");
+        file.write_all_at(&[7; 5000], 3 << 20).expect("written");
+        let image = RawImage::open(&path).expect("open");
+        let mut at = 0;
+        let mut zeroes = 0;
+        while at < image.size {
+            let range = Extent { offset: at, len: image.size - at };
+            for extent in image.extents(range).await.expect("extents") {
+                assert_eq!(extent.extent.offset, at);
+                at = extent.extent.end();
+                let data = (3 << 20)..(3 << 20) + 5000;
+                let touches = extent.extent.offset < data.end && data.start < at;
+                assert!(!(extent.zero && touches), "data called a hole");
+                zeroes += u64::from(extent.zero) * extent.extent.len;
+            }
+        }
+        assert_eq!(at, 10 << 20);
+        assert!(zeroes <= (10 << 20) - 5000);
+    }
+}
