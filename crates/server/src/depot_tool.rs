@@ -23,11 +23,13 @@ use crate::cli::failure::Failure;
 pub(crate) async fn run(connection: Connection, arguments: DepotArgs) -> ExitCode {
     let output = connection.output;
     let ended = tokio::select! {
-        ended = Box::pin(dispatch(&connection, arguments)) => ended,
+        // First, so that it listens before anything has begun.
+        biased;
         signal = tokio::signal::ctrl_c() => {
             let _ = signal;
             Err(Failure::Interrupted("interrupted; nothing was finished".to_owned()))
         }
+        ended = Box::pin(dispatch(&connection, arguments)) => ended,
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,9 +3,10 @@
 mod support;
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use support::{Server, hikae, text, workspace};
@@ -323,6 +324,43 @@ fn a_slip_of_the_pen_makes_nothing_and_a_wrong_key_opens_nothing() {
     let mut command = hikae();
     command.args(["depot", "verify", "--no-keys", "--depot"]).arg(world.depot());
     assert!(command.output().expect("run hikae").status.success());
+}
+
+#[test]
+fn the_region_is_found_by_the_place_or_must_be_named() {
+    let world = World::new();
+    let ls = |depot: &Path, region: &[&str]| {
+        let mut command = hikae();
+        command.args(["depot", "ls", "--depot"]).arg(depot).args(region);
+        let output = command.arg("--root-key").arg(world.path("root.key")).output().expect("run hikae");
+        (output.status.code().expect("an exit code"), text(&output.stderr))
+    };
+    assert_eq!(ls(&world.depot(), &[]), (0, String::new()));
+    let moved = world.path("moved");
+    fs::rename(world.depot(), &moved).expect("move the depot");
+    let (code, said) = ls(&moved, &[]);
+    assert!(code == 2 && said.contains("--region"), "{said}");
+    assert_eq!(ls(&moved, &["--region", "osaka"]).0, 2);
+    assert_eq!(ls(&moved, &["--region", "tokyo"]).0, 0);
+}
+
+#[test]
+fn an_interrupted_stream_ends_and_says_so() {
+    let world = World::new();
+    let disk = world.path("disk.raw");
+    image(&disk);
+    let (_, snapshot) = world.import(&disk, &[]);
+    let mut command = hikae();
+    command.args(["depot", "export", &snapshot, "--to", "-", "--depot"]).arg(world.depot());
+    command.arg("--root-key").arg(world.path("root.key"));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run hikae");
+    // It is in the middle: what it writes is far more than a pipe holds.
+    let mut stdout = child.stdout.take().expect("piped");
+    stdout.read_exact(&mut [0]).expect("the first byte");
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).expect("interrupt it");
+    let output = child.wait_with_output().expect("its end");
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
 }
 
 #[test]
