@@ -3,7 +3,7 @@
 mod answer;
 mod api;
 pub(crate) mod client;
-mod confirm;
+pub(crate) mod confirm;
 pub(crate) mod failure;
 mod instances;
 mod jobs;

@@ -90,7 +90,8 @@ pub(crate) enum DepotCommand {
         hikae depot import nbd+unix:///vda?socket=/run/vda.sock --base s-… --changed ranges.json")]
     Import(ImportArgs),
     /// Delete a group for good; policies and immutability are not known here
-    #[command(after_help = "Example:\n  hikae depot delete ssg-… --yes --data /var/lib/hikae")]
+    #[command(after_help = "At a terminal it asks; elsewhere --yes must be said.\n\nExample:\n  \
+        hikae depot delete ssg-… --yes --data /var/lib/hikae")]
     Delete {
         /// Its id, as 'hikae depot ls' shows it
         group: String,

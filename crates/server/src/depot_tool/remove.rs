@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::place::Open;
 use crate::args::Output;
+use crate::cli::confirm::confirm;
 use crate::cli::failure::Failure;
 use crate::cli::output;
 
@@ -15,9 +16,7 @@ pub(super) async fn delete(open: &Open, group: &str, yes: bool, output: Output) 
     if !known.contains(&id) {
         return Err(Failure::Usage(format!("there is no group {id} in this depot")));
     }
-    if !yes {
-        return Err(Failure::Usage(format!("{id} cannot be brought back: say --yes to delete it")));
-    }
+    confirm(yes, &format!("deletes {id} for good"))?;
     open.depot.delete_group(id).await.map_err(|error| open.failed(error))?;
     output::one(output, &json!({"deleted": id}), &format!("{id} deleted; its packs go with collection"))
 }
