@@ -1,7 +1,8 @@
 //! Image files on the host: what a header says, and QEMU's own tool for the rest.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -16,7 +17,14 @@ use crate::failure::{Failure, io};
 pub(crate) struct Header {
     pub(crate) version: u32,
     pub(crate) encrypted: bool,
+    /// Bytes the guest sees.
+    size: u64,
 }
+
+/// Beyond what any disk has: a header that says more is damaged.
+const SIZE_MAX: u64 = 1 << 60;
+/// QEMU's unit; a raw file that is no multiple of it is shown longer.
+const SECTOR: u64 = 512;
 
 /// A dirty bitmap stored in a qcow2 image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +47,7 @@ pub(crate) fn capability(disk: &DiskDef) -> (DiskCapability, bool) {
         return (DiskCapability::Refused { because: "its image cannot be found".into() }, disk.encrypted);
     };
     match read_header(path) {
-        Ok(Header { version, encrypted }) => {
+        Ok(Header { version, encrypted, .. }) => {
             let tracked = if version >= 3 { DiskCapability::Tracked } else { DiskCapability::Whole };
             (tracked, disk.encrypted || encrypted)
         }
@@ -50,6 +58,29 @@ pub(crate) fn capability(disk: &DiskDef) -> (DiskCapability, bool) {
     }
 }
 
+/// A disk's size as its image tells it, without a question to QEMU: one that hangs must not make its host
+/// look down. None where the image alone cannot tell.
+pub(crate) fn size(disk: &DiskDef) -> std::io::Result<Option<u64>> {
+    let (Source::File(path) | Source::Block(path)) = &disk.source else { return Ok(None) };
+    let size = match disk.format.as_str() {
+        "qcow2" => read_header(path)?.size,
+        "raw" if !disk.encrypted => raw_size(path)?,
+        _ => return Ok(None),
+    };
+    if size > SIZE_MAX {
+        return Err(std::io::Error::other(format!("it says that it has {size} bytes")));
+    }
+    Ok(Some(size))
+}
+
+fn raw_size(path: &Path) -> std::io::Result<u64> {
+    let kind = std::fs::metadata(path)?.file_type();
+    if !kind.is_file() && !kind.is_block_device() {
+        return Err(std::io::Error::other("it is neither a file nor a block device"));
+    }
+    Ok(File::open(path)?.seek(SeekFrom::End(0))?.next_multiple_of(SECTOR))
+}
+
 fn read_header(path: &Path) -> std::io::Result<Header> {
     let mut bytes = [0; 72];
     File::open(path)?.read_exact(&mut bytes)?;
@@ -58,7 +89,8 @@ fn read_header(path: &Path) -> std::io::Result<Header> {
 
 fn header(bytes: &[u8; 72]) -> Option<Header> {
     let word = |at: usize| bytes[at..at + 4].try_into().map(u32::from_be_bytes).unwrap_or_default();
-    (bytes[..4] == *b"QFI\xfb").then(|| Header { version: word(4), encrypted: word(32) != 0 })
+    let size = u64::from(word(24)) << 32 | u64::from(word(28));
+    (bytes[..4] == *b"QFI\xfb").then(|| Header { version: word(4), encrypted: word(32) != 0, size })
 }
 
 /// Makes an image that reads as zeroes.
@@ -129,6 +161,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    const MIB: u64 = 1 << 20;
+
     #[test]
     fn version_two_is_told_from_version_three() {
         let directory = tempfile::tempdir().unwrap();
@@ -140,10 +174,13 @@ mod tests {
                 .arg(&path)
                 .arg("1M"))
             .unwrap();
-            assert_eq!(read_header(&path).unwrap(), Header { version, encrypted: false });
+            assert_eq!(read_header(&path).unwrap(), Header { version, encrypted: false, size: MIB });
         }
-        std::fs::write(directory.path().join("raw"), [0; 512]).unwrap();
-        assert!(read_header(&directory.path().join("raw")).is_err());
+        let raw = directory.path().join("raw");
+        std::fs::write(&raw, [0; 700]).unwrap();
+        assert!(read_header(&raw).is_err());
+        assert_eq!(raw_size(&raw).unwrap(), 1024);
+        assert!(raw_size(directory.path()).is_err());
     }
 
     #[test]

@@ -39,9 +39,13 @@ pub(crate) fn instance(domain: &Domain, uuid: Uuid, options: &LibvirtOptions) ->
 fn shown(domain: &Domain, instance: InstanceId, disk: &DiskDef) -> Disk {
     let (mut capability, encrypted) = image::capability(disk);
     // A disk whose size nobody can tell is shown, and refused: the rest of the instance is fine.
-    let size = domain.capacity(&disk.device);
+    let size = match image::size(disk) {
+        Ok(Some(size)) => Ok(size),
+        Ok(None) => domain.capacity(&disk.device).map_err(|error| error.message),
+        Err(error) => Err(error.to_string()),
+    };
     if let (Err(error), true) = (&size, capability.can_be_snapshotted()) {
-        let because = format!("its image cannot be opened: {}", error.message);
+        let because = format!("its image cannot be opened: {error}");
         capability = DiskCapability::Refused { because };
     }
     Disk {

@@ -1,4 +1,8 @@
-//! The connection to libvirt: opened when first needed, and again after it was lost.
+//! Connections to libvirt: opened when needed, kept for the next call, and opened again after they were lost.
+//!
+//! Each serves one call at a time. Calls may share one as far as libvirt is concerned, but then one that
+//! takes long, or for ever because its QEMU does not answer, delays those of all other machines: libvirt's
+//! client can miss that a second thread wants something sent.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,11 +13,16 @@ use model::{InstanceId, RegionId};
 use crate::failure::Failure;
 use crate::ffi::{Connection, Domain};
 
+/// Connections kept without work; more are opened while there is more to do at once.
+const IDLE_MAX: usize = 8;
+
 #[derive(Debug)]
 pub(crate) struct Link {
     uri: String,
     region: RegionId,
-    connection: Mutex<Option<Arc<Connection>>>,
+    idle: Mutex<Vec<Connection>>,
+    /// The embedded driver does not bear two openings at once.
+    opening: Mutex<()>,
     /// Ids are hashes of UUIDs, so they are looked up by listing; what was found is remembered.
     uuids: Mutex<HashMap<InstanceId, Uuid>>,
 }
@@ -21,14 +30,14 @@ pub(crate) struct Link {
 /// What a blocking call works with.
 #[derive(Debug)]
 pub(crate) struct Libvirt {
-    connection: Arc<Connection>,
+    connection: Connection,
     link: Arc<Link>,
 }
 
 impl Link {
     pub(crate) fn new(uri: String, region: RegionId) -> Arc<Self> {
-        let (connection, uuids) = (Mutex::new(None), Mutex::new(HashMap::new()));
-        Arc::new(Self { uri, region, connection, uuids })
+        let (idle, opening, uuids) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { uri, region, idle, opening, uuids })
     }
 
     /// Runs `work` where it may block. A dropped caller does not stop it half way. Work that fails on
@@ -44,32 +53,36 @@ impl Link {
             let result = work(&libvirt).map_err(|failure| failure.0);
             match result {
                 Err(error) if !libvirt.connection.is_alive() => {
-                    link.forget(&libvirt.connection);
                     Err(HostError::Unreachable(error.to_string()))
                 }
-                result => result,
+                result => {
+                    link.keep(libvirt.connection);
+                    result
+                }
             }
         });
         task.await.map_err(|error| HostError::Failed(format!("a call into libvirt broke off: {error}")))?
     }
 
-    fn open(&self) -> Result<Arc<Connection>, HostError> {
-        // Held across the opening: callers that come together share one connection.
-        let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(connection) = slot.as_ref().filter(|connection| connection.is_alive()) {
-            return Ok(Arc::clone(connection));
+    fn open(&self) -> Result<Connection, HostError> {
+        while let Some(connection) = self.idle().pop() {
+            if connection.is_alive() {
+                return Ok(connection);
+            }
         }
-        *slot = None;
-        let connection =
-            Connection::open(&self.uri).map_err(|error| HostError::Unreachable(error.message))?;
-        Ok(Arc::clone(slot.insert(Arc::new(connection))))
+        let _alone = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        Connection::open(&self.uri).map_err(|error| HostError::Unreachable(error.message))
     }
 
-    fn forget(&self, dead: &Arc<Connection>) {
-        let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        if slot.as_ref().is_some_and(|connection| Arc::ptr_eq(connection, dead)) {
-            *slot = None;
+    fn keep(&self, connection: Connection) {
+        let mut idle = self.idle();
+        if idle.len() < IDLE_MAX {
+            idle.push(connection);
         }
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

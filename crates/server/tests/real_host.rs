@@ -140,6 +140,29 @@ async fn a_backup_is_alone_can_be_cancelled_and_dies_with_its_guest() {
     assert_eq!(libvirtd.checkpoints("web"), 1);
 }
 
+/// A QEMU that does not answer (its storage is gone, say) is not the end of everybody else.
+#[tokio::test]
+async fn a_machine_that_hangs_hangs_alone() {
+    let libvirtd = Libvirtd::started();
+    libvirtd.machine("stuck", &libvirtd.image("stuck.qcow2", "qcow2", 4 * MIB));
+    libvirtd.machine("web", &libvirtd.image("web.qcow2", "qcow2", 4 * MIB));
+    let server = libvirtd.server();
+    let api = server.api();
+    libvirtd.hold("stuck");
+    let web = api.instance("web").await;
+    assert_eq!(api.instances().await.len(), 2);
+    let disks = api.ok(ECS, "DescribeDisks", &[]).await;
+    assert_eq!(disks["TotalCount"], 2, "{disks}");
+    let job = api.begin(&api.instance("stuck").await).await;
+    // That one waits for its QEMU; meanwhile all is as ever.
+    api.backed_up(&web).await;
+    assert_eq!(api.instances().await.len(), 2);
+    assert_eq!(text_of(&api.job(&job).await, "Status"), "RUNNING");
+    libvirtd.let_go("stuck");
+    let row = api.finished(&job).await;
+    assert_eq!(text_of(&row, "Status"), "COMPLETE", "{row}");
+}
+
 #[tokio::test]
 async fn a_host_without_scratch_space_fails_the_job_and_not_the_guest() {
     let mut libvirtd = Libvirtd::new();

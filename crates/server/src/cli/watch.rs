@@ -17,7 +17,7 @@ use crate::args::Output;
 
 /// Between two looks: short jobs are not waited for longer than they take, long ones not asked all the time.
 const LOOK_FIRST: Duration = Duration::from_millis(50);
-const LOOK_LAST: Duration = Duration::from_millis(800);
+const LOOK_LAST: Duration = Duration::from_millis(500);
 /// Between two lines where there is no terminal.
 const LINE: Duration = Duration::from_secs(3);
 /// A server that restarts is back within this.
@@ -69,7 +69,7 @@ async fn follow(session: &Session, job: &str) -> Result<JobRow, Failure> {
             Err(failure) => return Err(failure),
         }
         tokio::time::sleep(pause).await;
-        pause = pause.mul_f32(1.5).min(LOOK_LAST);
+        pause = pause.mul_f32(1.2).min(LOOK_LAST);
     }
 }
 
