@@ -78,7 +78,7 @@ impl Blocks {
     pub async fn stop_instance(&self, id: InstanceId, force: bool) -> Result<(), Refusal> {
         let (instance, host) = self.shared.locate(id).await?;
         if instance.status == InstanceStatus::Stopped {
-            return Err(wrong_state(&instance, "Running", "stop"));
+            return Err(Refusal::new(Code::InstanceStatus, format!("instance {id} is stopped already")));
         }
         if force {
             return Ok(host.stop(id, Stop::ByForce).await?);
