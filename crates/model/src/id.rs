@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn an_id_survives_printing_and_parsing() {
-        for bits in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_0123_4567_8] {
+        for bits in [0, 1, u128::MAX, 0x1234_5678_9abc_def0_1234_5678] {
             let id = DiskId::from_bits(bits);
             assert_eq!(id.to_string().parse(), Ok(id));
         }
