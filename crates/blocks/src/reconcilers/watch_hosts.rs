@@ -21,8 +21,9 @@ impl WatchHosts {
         let hosts: Vec<_> =
             self.blocks.shared.all_regions().flat_map(|region| region.hosts.iter().cloned()).collect();
         for host in hosts {
+            let asked = self.blocks.shared.clock.now();
             match host.list().await {
-                Ok(instances) => self.remember(host.id(), &instances, &mut report).await,
+                Ok(instances) => self.remember(host.id(), &instances, asked, &mut report).await,
                 // An absent answer is no proof of absence: nothing is released.
                 Err(error) => report.troubles.push(format!("host {}: {error}", host.id())),
             }
@@ -30,7 +31,13 @@ impl WatchHosts {
         report
     }
 
-    async fn remember(&self, host: model::HostId, instances: &[Instance], report: &mut Report) {
+    async fn remember(
+        &self,
+        host: model::HostId,
+        instances: &[Instance],
+        asked: model::Timestamp,
+        report: &mut Report,
+    ) {
         report.looked_at += instances.len();
         let catalog = &self.blocks.shared.catalog;
         let now = self.blocks.shared.clock.now();
@@ -48,8 +55,11 @@ impl WatchHosts {
             report.acted_on += 1;
             batch = batch.put(&seen(instance, before, now));
         }
+        // One that a backup has seen since we asked is no proof of anything.
         let gone = known.iter().filter(|seen| {
-            seen.last.host == host && !instances.iter().any(|instance| instance.id == seen.id)
+            seen.last.host == host
+                && seen.last_seen <= asked
+                && !instances.iter().any(|instance| instance.id == seen.id)
         });
         for seen in gone {
             report.acted_on += 1;
