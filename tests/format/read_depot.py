@@ -1,10 +1,9 @@
 """A second reader of Hikae depots, written from docs/format.md alone.
 
-It lists groups and restores snapshots from nothing but a depot's directory, the root key's file and the
-region's name. It shares no code with Hikae, so what it can restore does not depend on Hikae being right.
+It lists groups and restores snapshots from nothing but a depot's directory and the root key's file. It shares no code with Hikae, so what it can restore does not depend on Hikae being right.
 
-    read_depot.py DEPOT ROOT_KEY [--region NAME] list
-    read_depot.py DEPOT ROOT_KEY [--region NAME] restore SNAPSHOT FILE
+    read_depot.py DEPOT ROOT_KEY list
+    read_depot.py DEPOT ROOT_KEY restore SNAPSHOT FILE
 """
 
 import argparse
@@ -122,13 +121,14 @@ class RootKey:
         need(sum[:8].encode() == check, "the root key's check does not match")
         self.name = hashlib.sha256(b"hikae root key name" + self.key).digest()[:8]
 
-    def unwrap(self, wrapped, region, context):
+    def unwrap(self, wrapped, context):
         """The data key out of a key slot's `wrapped`."""
         need(wrapped[0] == 1, "a wrapped key of another version")
-        key_id, sealed, inner = wrapped[1:17], wrapped[17:-60], wrapped[-60:]
+        key_id, after = wrapped[1:17], 18 + wrapped[17]
+        region, sealed, inner = wrapped[18:after].decode(), wrapped[after:-60], wrapped[-60:]
         own = int.from_bytes(derive("hikae 2026 default service key of a region", region.encode())[:16], "big")
         own &= (1 << 100) - 1
-        need(own.to_bytes(16, "big") == key_id, f"its key is not that of region {region}: say --region")
+        need(own.to_bytes(16, "big") == key_id, f"its key is not that of region {region}")
         need(sealed[0] == 1 and sealed[1:9] == self.name, "sealed under another root key")
         bound = b"hikae seal" + b"\x01" + self.name + f"hikae/key/{region}/{id_text('key-', own)}".encode()
         over = unseal(self.key, sealed[9:21], sealed[21:], bound)
@@ -188,8 +188,8 @@ class Link:
 
 
 class Depot:
-    def __init__(self, path, root_key, region):
-        self.path, self.root_key, self.region = path, root_key, region
+    def __init__(self, path, root_key):
+        self.path, self.root_key = path, root_key
         fields = checked(self.object("depot"), b"HIKAEdep")
         self.id = fields.u128()
         fields.i64()
@@ -213,7 +213,7 @@ class Depot:
             wrapped = fields.sized(WRAPPED_LEN_MAX)
             fields.end()
             context = f"{id_text('depot-', self.id)} slot {slot.hex()}"
-            self.slots[slot] = Slot(self.root_key.unwrap(wrapped, self.region, context))
+            self.slots[slot] = Slot(self.root_key.unwrap(wrapped, context))
         return self.slots[slot]
 
     def groups(self):
@@ -341,14 +341,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("depot")
     parser.add_argument("root_key")
-    parser.add_argument("--region", default="default")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list")
     restore = commands.add_parser("restore")
     restore.add_argument("snapshot")
     restore.add_argument("file")
     options = parser.parse_args()
-    depot = Depot(options.depot, RootKey(options.root_key), options.region)
+    depot = Depot(options.depot, RootKey(options.root_key))
     groups = list(depot.groups())
     if options.command == "list":
         for group in groups:

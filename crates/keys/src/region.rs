@@ -74,7 +74,7 @@ impl KeyWrap for RegionKeys {
         let sealed = self.sealer.seal(over.expose(), &self.root_context()).await?;
         let wrapped = encrypt(&over, material.expose(), &self.bound(context), &*self.entropy)
             .map_err(|_| KeyError::Refused)?;
-        let parts = Parts { key: self.key, sealed, wrapped };
+        let parts = Parts { key: self.key, region: self.region.clone(), sealed, wrapped };
         Ok(WrappedKey { key: self.key, bytes: parts.encode() })
     }
 
@@ -83,7 +83,8 @@ impl KeyWrap for RegionKeys {
         if wrapped.key != self.key {
             return Err(KeyError::NoKey(wrapped.key));
         }
-        if parts.key != self.key {
+        // The name is not trusted: what is bound to it would not open under another.
+        if parts.key != self.key || parts.region != self.region {
             return Err(KeyError::NoKey(parts.key));
         }
         let over = material_of(&self.sealer.open(&parts.sealed, &self.root_context()).await?)?;
@@ -97,9 +98,18 @@ fn material_of(plain: &[u8]) -> Result<KeyMaterial, KeyError> {
     Ok(KeyMaterial::from_bytes(*bytes))
 }
 
-/// The bytes of a wrapped key: version, key id, the sealed key over it, the wrapped material.
+impl WrappedKey {
+    /// The region whose key wrapped it, as the bytes say: with the root of trust they suffice.
+    pub fn region(&self) -> Result<RegionId, KeyError> {
+        Ok(Parts::decode(&self.bytes)?.region)
+    }
+}
+
+/// The bytes of a wrapped key: version, key id, the region's name, the sealed key over it, the
+/// wrapped material.
 struct Parts {
     key: KeyId,
+    region: RegionId,
     sealed: Sealed,
     wrapped: Vec<u8>,
 }
@@ -108,7 +118,10 @@ impl Parts {
     fn encode(&self) -> Vec<u8> {
         let id = self.key.bits().to_be_bytes();
         // The wrapped material has a fixed length, so the sealed part needs none written.
-        [&[VERSION][..], &id, &self.sealed.0, &self.wrapped].concat()
+        let region = self.region.0.as_bytes();
+        // A region's name is a few letters: the configuration allows 32.
+        let len = u8::try_from(region.len()).unwrap_or(u8::MAX);
+        [&[VERSION][..], &id, &[len], &region[..usize::from(len)], &self.sealed.0, &self.wrapped].concat()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, KeyError> {
@@ -117,12 +130,20 @@ impl Parts {
             return Err(KeyError::Version(version));
         }
         let (id, rest) = rest.split_first_chunk::<ID_BYTES>().ok_or(KeyError::Refused)?;
+        let (&len, rest) = rest.split_first().ok_or(KeyError::Refused)?;
+        let (region, rest) = rest.split_at_checked(usize::from(len)).ok_or(KeyError::Refused)?;
+        let region = std::str::from_utf8(region).map_err(|_| KeyError::Refused)?;
         let at = rest.len().checked_sub(MATERIAL_BYTES).filter(|&at| at <= SEALED_BYTES_MAX);
         let (sealed, wrapped) = rest.split_at(at.ok_or(KeyError::Refused)?);
         let key = KeyId::from_bits(u128::from_be_bytes(*id));
         if key.bits().to_be_bytes() != *id {
             return Err(KeyError::Refused);
         }
-        Ok(Self { key, sealed: Sealed(sealed.to_vec()), wrapped: wrapped.to_vec() })
+        Ok(Self {
+            key,
+            region: RegionId::from(region),
+            sealed: Sealed(sealed.to_vec()),
+            wrapped: wrapped.to_vec(),
+        })
     }
 }

@@ -6,7 +6,7 @@ use seal::{KeyMaterial, SealError};
 use serde::{Deserialize, Serialize};
 
 /// Key material wrapped under a key of the service. With the root of trust these bytes suffice: no
-/// table has to survive beside them.
+/// table, and no name, has to survive beside them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WrappedKey {
     pub key: KeyId,

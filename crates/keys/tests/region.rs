@@ -38,7 +38,9 @@ async fn the_root_key_and_the_bytes_suffice() {
     let wrapped = keys_of("tokyo", 1).wrap(&material(), "depot-1/slot-1").await.expect("wrap");
     let text = serde_json::to_string(&wrapped).expect("it may be stored");
     let wrapped: WrappedKey = serde_json::from_str(&text).expect("and read");
-    let found = keys_of("tokyo", 1).unwrap(&wrapped, "depot-1/slot-1").await.expect("unwrap");
+    let region = wrapped.region().expect("the bytes name their region");
+    assert_eq!(region, RegionId::from("tokyo"));
+    let found = keys_of(&region.0, 1).unwrap(&wrapped, "depot-1/slot-1").await.expect("unwrap");
     assert_eq!(found.expose(), material().expose());
 }
 

@@ -1,8 +1,9 @@
 //! Finds and opens what a command works on: the store, the root key, the depot, the data directory's lock.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use async_trait::async_trait;
 use depot::{Depot, DepotError, Settings};
 use keys::{KeyError, KeyWrap, RegionKeys, WrappedKey};
 use model::RegionId;
@@ -24,7 +25,8 @@ pub(super) struct Found {
     /// As it is told to people: without credentials.
     pub(super) place: String,
     pub(super) store: Arc<Counting>,
-    regions: Vec<RegionId>,
+    /// For a depot that is made here.
+    region: RegionId,
     root_key: Option<PathBuf>,
 }
 
@@ -58,13 +60,13 @@ pub(super) async fn find(place: &Place, connection: &Connection, make: bool) -> 
     {
         return Err(Failure::Usage(format!("there is no directory {}", path.display())));
     }
-    let regions = regions(&config, connection);
+    let region = RegionId(connection.region.clone().unwrap_or_else(|| REGION_DEFAULT.to_owned()));
     let place_text = config.to_string();
     let opened =
         store::open(&config).await.map_err(|error| failure(&place_text, DepotError::Store(error)))?;
     let root_key = place.root_key.clone();
     let root_key = root_key.or_else(|| connection.data.as_ref().map(|data| data.join("root.key")));
-    Ok(Found { place: place_text, store: Arc::new(Counting::new(opened)), regions, root_key })
+    Ok(Found { place: place_text, store: Arc::new(Counting::new(opened)), region, root_key })
 }
 
 /// Holds the data directory, if one was named: no server may run on it meanwhile.
@@ -77,21 +79,13 @@ pub(super) fn lock(connection: &Connection) -> Result<Option<DataDir>, Failure> 
 }
 
 impl Found {
-    /// Opens the depot there is, with its key.
+    /// Opens the depot there is, with its key, whatever its region.
     pub(super) async fn open(self) -> Result<Open, Failure> {
-        let sealer = self.sealer(false)?;
-        for region in self.regions.clone() {
-            let keys = RegionKeys::new(region.clone(), Arc::clone(&sealer), Arc::new(RealEntropy));
-            let depot = self.with(Arc::new(keys)).await?;
-            match depot.unlock().await {
-                Ok(()) => return Ok(Open { place: self.place, depot, region, store: self.store }),
-                Err(DepotError::Keys(KeyError::NoKey(_))) => {}
-                Err(error) => return Err(failure(&self.place, error)),
-            }
-        }
-        let tried: Vec<&str> = self.regions.iter().map(|region| region.0.as_str()).collect();
-        let tried = tried.join(", ");
-        Err(Failure::Usage(format!("this depot is of another region than {tried}: name it with --region")))
+        let keys = Arc::new(AnyRegion { sealer: self.sealer(false)?, region: OnceLock::new() });
+        let depot = self.with(Arc::clone(&keys) as Arc<dyn KeyWrap>).await?;
+        depot.unlock().await.map_err(|error| failure(&self.place, error))?;
+        let region = keys.region.get().cloned().unwrap_or(self.region);
+        Ok(Open { place: self.place, depot, region, store: self.store })
     }
 
     /// Opens the depot there is, for what can be seen without any key.
@@ -104,11 +98,7 @@ impl Found {
     /// Makes a depot, or opens the one there is.
     pub(super) async fn init(self) -> Result<Open, Failure> {
         let sealer = self.sealer(true)?;
-        // What was asked for comes first; nothing asked for is the default.
-        let region = match &self.regions[..] {
-            [only] => only.clone(),
-            _ => RegionId(REGION_DEFAULT.to_owned()),
-        };
+        let region = self.region;
         let keys = Arc::new(RegionKeys::new(region.clone(), sealer, Arc::new(RealEntropy)));
         let store: Arc<dyn Store> = self.store.clone();
         let (entropy, clock) = (Arc::new(RealEntropy), Arc::new(RealClock));
@@ -133,6 +123,29 @@ impl Found {
         }
         let sealer = FileSealer::open_or_create(path, Arc::new(RealEntropy));
         Ok(Arc::new(sealer.map_err(|error| refused(&error))?))
+    }
+}
+
+/// The keys of whichever region a wrapped key says it is of.
+struct AnyRegion {
+    sealer: Arc<dyn Sealer>,
+    /// The region of the last key that opened.
+    region: OnceLock<RegionId>,
+}
+
+#[async_trait]
+impl KeyWrap for AnyRegion {
+    async fn wrap(&self, _: &KeyMaterial, _: &str) -> Result<WrappedKey, KeyError> {
+        // A new slot is for whoever knows the region: `init`.
+        Err(KeyError::Refused)
+    }
+
+    async fn unwrap(&self, wrapped: &WrappedKey, context: &str) -> Result<KeyMaterial, KeyError> {
+        let region = wrapped.region()?;
+        let keys = RegionKeys::new(region.clone(), Arc::clone(&self.sealer), Arc::new(RealEntropy));
+        let material = keys.unwrap(wrapped, context).await?;
+        self.region.get_or_init(|| region);
+        Ok(material)
     }
 }
 
@@ -167,19 +180,6 @@ fn credentials(place: &Place) -> Result<Option<Credentials>, Failure> {
     Ok(id.zip(secret).map(|(access_key_id, secret)| Credentials { access_key_id, secret }))
 }
 
-/// Where no region was named: a server calls a depot's directory, and likely its prefix, after it.
-fn regions(config: &StoreConfig, connection: &Connection) -> Vec<RegionId> {
-    if let Some(region) = &connection.region {
-        return vec![RegionId(region.clone())];
-    }
-    let last = match config {
-        StoreConfig::Directory { path } => path.file_name().and_then(|name| name.to_str()),
-        StoreConfig::S3 { prefix, .. } => prefix.rsplit('/').next(),
-    };
-    let last = last.filter(|name| !name.is_empty() && *name != REGION_DEFAULT);
-    last.into_iter().chain([REGION_DEFAULT]).map(RegionId::from).collect()
-}
-
 fn refused(error: &dyn std::fmt::Display) -> Failure {
     Failure::Refused {
         code: "KeyUnavailable".to_owned(),
@@ -210,7 +210,7 @@ pub(super) fn failure(place: &str, error: DepotError) -> Failure {
 /// Has no key, and says so.
 struct NoKeys;
 
-#[async_trait::async_trait]
+#[async_trait]
 impl KeyWrap for NoKeys {
     async fn wrap(&self, _: &KeyMaterial, _: &str) -> Result<WrappedKey, KeyError> {
         Err(KeyError::Refused)
@@ -218,31 +218,5 @@ impl KeyWrap for NoKeys {
 
     async fn unwrap(&self, _: &WrappedKey, _: &str) -> Result<KeyMaterial, KeyError> {
         Err(KeyError::Refused)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn connection(region: Option<&str>) -> Connection {
-        use clap::Parser as _;
-        let mut arguments = crate::args::Arguments::try_parse_from(["hikae", "depot", "ls"]).expect("fine");
-        arguments.connection.region = region.map(str::to_owned);
-        arguments.connection.data = None;
-        arguments.connection
-    }
-
-    #[test]
-    fn a_region_is_taken_from_the_place_when_none_is_named() {
-        let directory = |path: &str| StoreConfig::Directory { path: path.into() };
-        let names = |path: &str, region| {
-            let found = regions(&directory(path), &connection(region));
-            found.into_iter().map(|region| region.0).collect::<Vec<_>>()
-        };
-        assert_eq!(names("/var/lib/hikae/depots/tokyo", None), ["tokyo", "default"]);
-        assert_eq!(names("/var/lib/hikae/depots/default", None), ["default"]);
-        assert_eq!(names("/", None), ["default"]);
-        assert_eq!(names("/a/tokyo", Some("osaka")), ["osaka"]);
     }
 }
