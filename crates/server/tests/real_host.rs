@@ -222,6 +222,50 @@ async fn a_full_depot_fails_the_job_and_loses_nothing_it_has() {
 }
 
 #[tokio::test]
+async fn a_restore_that_finds_no_room_leaves_all_as_it_was() {
+    let mut libvirtd = Libvirtd::new();
+    let images = libvirtd.tmpfs("d", "44m");
+    libvirtd.start();
+    libvirtd.machine("web", &libvirtd.full_image("web.qcow2", 24 * MIB));
+    let server = libvirtd.server();
+    let api = server.api();
+    let web = api.instance("web").await;
+    let point = point_of(&api.backed_up(&web).await);
+    let files = || {
+        let entries = std::fs::read_dir(&images).expect("the images");
+        let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
+        names.sort();
+        names
+    };
+    let (before, content) = (files(), libvirtd.read("web", 0, 24 << 20));
+
+    let clone = json!({"restoredName": "copy"}).to_string();
+    let made = api.ok(HBR, "CreateRestoreJob", &restore("UDM_ECS", &point, &clone)).await;
+    let no_room = async |made: &Value| {
+        let row = api.restored(&text_of(made, "RestoreId")).await;
+        assert_eq!(text_of(&row, "Status"), "FAILED", "{row}");
+        assert!(text_of(&row, "ErrorMessage").starts_with("HostNoSpace: "), "{row}");
+        assert_eq!(files(), before);
+    };
+    no_room(&made).await;
+    assert_eq!(api.instances().await, [web.clone()]);
+
+    libvirtd.virsh(&["destroy", "web"]);
+    let back = json!({"sourceInstanceId": web}).to_string();
+    let made = api.ok(HBR, "CreateRestoreJob", &restore("UDM_ECS_ROLLBACK", &point, &back)).await;
+    no_room(&made).await;
+    assert!(libvirtd.read("web", 0, 24 << 20) == content, "the disk is as it was");
+
+    libvirtd.resize(&images, "100m");
+    let made = api.ok(HBR, "CreateRestoreJob", &restore("UDM_ECS_ROLLBACK", &point, &back)).await;
+    let row = api.restored(&text_of(&made, "RestoreId")).await;
+    assert_eq!(text_of(&row, "Status"), "COMPLETE", "{row}");
+    assert!(libvirtd.read("web", 0, 24 << 20) == content, "byte for byte");
+    libvirtd.virsh(&["start", "web"]);
+    api.backed_up(&web).await;
+}
+
+#[tokio::test]
 async fn libvirtd_may_go_and_come_before_and_during_a_job() {
     let mut libvirtd = Libvirtd::started();
     libvirtd.machine("web", &libvirtd.full_image("web.qcow2", LONG));
