@@ -222,6 +222,45 @@ async fn a_full_depot_fails_the_job_and_loses_nothing_it_has() {
 }
 
 #[tokio::test]
+async fn a_server_that_dies_leaves_neither_job_nor_mark_on_its_host() {
+    let libvirtd = Libvirtd::started();
+    libvirtd.machine("web", &libvirtd.full_image("web.qcow2", LONG));
+    let mut server = libvirtd.server();
+    let web = server.api().instance("web").await;
+    let mut complete = 0;
+    for round in 0..4_u8 {
+        let api = server.api();
+        libvirtd.write("web", 0, round, MIB, MIB);
+        let before = libvirtd.checkpoints("web");
+        let job = api.begin(&web).await;
+        // At once; as soon as it is marked; as soon as it copies; when it is over: or later, if it is fast.
+        loop {
+            let row = api.job(&job).await;
+            let is_marked = || libvirtd.checkpoints("web") > before;
+            let is_copying = row["BytesDone"].as_u64() > Some(0);
+            let is_over = !["CREATED", "RUNNING"].contains(&text_of(&row, "Status").as_str());
+            if is_over || round == 0 || (round == 1 && is_marked()) || (round == 2 && is_copying) {
+                break;
+            }
+        }
+        server.kill();
+        assert_eq!(libvirtd.state("web"), "running", "no guest is held still");
+        server.launch();
+        let row = server.api().finished(&job).await;
+        match text_of(&row, "Status").as_str() {
+            "COMPLETE" => complete += 1,
+            "FAILED" => assert!(!text_of(&row, "ErrorMessage").is_empty(), "{row}"),
+            other => panic!("{other}: {row}"),
+        }
+        libvirtd.assert_no_session("web");
+        assert_eq!(server.api().points().await.len(), complete);
+        assert_eq!(libvirtd.checkpoints("web"), usize::from(complete > 0), "{row}");
+    }
+    server.api().backed_up(&web).await;
+    assert_eq!(libvirtd.checkpoints("web"), 1);
+}
+
+#[tokio::test]
 async fn a_restore_that_finds_no_room_leaves_all_as_it_was() {
     let mut libvirtd = Libvirtd::new();
     let images = libvirtd.tmpfs("d", "44m");
