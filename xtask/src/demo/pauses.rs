@@ -37,6 +37,16 @@ impl Pauses {
     }
 }
 
+/// How long each begin of a backup took, from the server's log: the disks stood still within that time.
+pub(crate) fn held_millis(log: &str) -> Vec<u64> {
+    let held = log.lines().filter_map(|line| {
+        let (_, after) = line.split_once("held_us=")?;
+        let digits = after.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse::<u64>().ok()
+    });
+    held.map(|micros| micros.div_ceil(1000)).collect()
+}
+
 fn pauses(events: &str) -> Vec<u64> {
     let (mut found, mut since) = (Vec::new(), None);
     for line in events.lines() {
@@ -65,6 +75,12 @@ fn millis_of_day(line: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_begin_is_rounded_up() {
+        let log = "INFO disks marked group=g disks=2 held_us=26001\nINFO request ms=3\nheld_us=900 more";
+        assert_eq!(held_millis(log), [27, 1]);
+    }
 
     #[test]
     fn a_pause_lasts_from_suspended_to_resumed() {
