@@ -287,7 +287,7 @@ async fn a_restore_that_finds_no_room_leaves_all_as_it_was() {
         assert_eq!(files(), before);
     };
     no_room(&made).await;
-    assert_eq!(api.instances().await, [web.clone()]);
+    assert_eq!(api.instances().await, [web.as_str()]);
 
     libvirtd.virsh(&["destroy", "web"]);
     let back = json!({"sourceInstanceId": web}).to_string();

@@ -155,9 +155,13 @@ pub(crate) const fn status_word(status: JobStatus) -> &'static str {
     }
 }
 
-/// As one line of text: the code first, for those who match on it.
+/// As one line of text: the code first, for those who match on it; what to do last.
 pub(crate) fn failure_text(failure: Option<&Refusal>) -> String {
-    failure.map(ToString::to_string).unwrap_or_default()
+    match failure {
+        None => String::new(),
+        Some(failure) if failure.remedy.is_empty() => failure.to_string(),
+        Some(failure) => format!("{}. {}", failure.to_string().trim_end_matches('.'), failure.remedy),
+    }
 }
 
 /// Bytes a second between two times; zero when it was too short to tell.

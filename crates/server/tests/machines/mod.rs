@@ -310,6 +310,7 @@ impl Api {
         assert_eq!(text_of(&row, "Status"), "FAILED", "{row}");
         let said = text_of(&row, "ErrorMessage");
         assert!(said.starts_with(&format!("{code}: ")), "{said}");
+        assert!(said.ends_with('.'), "what to do is said too: {said}");
     }
 
     /// Waits until a job has begun to copy. It must not be over by then.
