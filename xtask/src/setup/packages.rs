@@ -81,17 +81,33 @@ fn backported(package: &str) -> Result<Option<String>> {
     Ok(Some(format!("{}-backports", codename.trim_matches('"'))))
 }
 
+/// Adds `<release>-backports` from wherever this machine takes its release itself.
 fn add_suite(suite: &str) -> Result<()> {
-    let known = capture(&mut command("apt-get", &["indextargets", "--format", "$(CODENAME) $(SUITE)"]))?;
-    if known.split_whitespace().any(|word| word == suite) {
+    // What apt knows of its sources, it knows from their lists.
+    quiet(&mut apt_get(&["update", "-q"])).context("refresh the package lists")?;
+    let format = "$(RELEASE) $(ORIGIN) $(REPO_URI)";
+    let known = capture(&mut command("apt-get", &["indextargets", "--format", format]))?;
+    if known.lines().any(|line| line.split(' ').next() == Some(suite)) {
         return Ok(());
     }
+    let release = suite.trim_end_matches("-backports");
+    let archive = archive(&known, release)
+        .with_context(|| format!("no source of Debian {release} is configured to take {suite} from"))?;
     say(format!("adding {suite} to apt's sources"));
     let source = format!(
-        "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: {suite}\nComponents: main\n\
+        "Types: deb\nURIs: {archive}\nSuites: {suite}\nComponents: main\n\
          Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
     );
     std::fs::write(BACKPORTS, source).with_context(|| format!("write {BACKPORTS}"))
+}
+
+/// Where a Debian release comes from, by lines of "release origin address".
+fn archive<'a>(known: &'a str, release: &str) -> Option<&'a str> {
+    known.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        let here = words.next() == Some(release) && words.next() == Some("Debian");
+        words.next().filter(|_| here)
+    })
 }
 
 /// libvirt's QEMU driver refuses to start without the user it was built for, whatever its settings
@@ -165,6 +181,14 @@ fn newest(package: &str, family: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_suite_comes_from_where_the_release_does() {
+        let known = "bookworm-security Debian http://a/debian-security/\nbookworm Other http://b/\n\
+             bookworm Debian http://c/debian/\n";
+        assert_eq!(archive(known, "bookworm"), Some("http://c/debian/"));
+        assert_eq!(archive(known, "trixie"), None);
+    }
 
     #[test]
     fn only_what_is_wholly_installed_counts() {
