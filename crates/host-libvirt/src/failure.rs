@@ -39,6 +39,11 @@ fn translate(error: &VirError) -> HostError {
     let says = |words: &str| said.contains(words);
     match error.code {
         code::NO_DOMAIN => HostError::NoInstance,
+        // libvirt lists a checkpoint that a begin still under way has not named yet: one that a server
+        // began and did not live to see end, say. A moment later it has its name.
+        _ if says("virGetDomainCheckpoint must not be NULL") => {
+            HostError::Unreachable("libvirt is making a checkpoint just now".into())
+        }
         _ if says("No space left on device") => HostError::NoSpace(said),
         // QEMU's image lock: somebody else has the image open.
         _ if says("Failed to get \"write\" lock") || says("Failed to get shared \"write\" lock") => {
@@ -94,6 +99,8 @@ mod tests {
         assert!(matches!(said(1, "Failed to get \"write\" lock"), HostError::Busy(_)));
         assert!(matches!(said(68, "cannot acquire state change lock"), HostError::Busy(_)));
         assert!(matches!(said(55, "domain is not running"), HostError::State { .. }));
+        let unnamed = "name in virGetDomainCheckpoint must not be NULL";
+        assert!(said(8, unnamed).is_transient());
         assert!(matches!(said(1, "whatever"), HostError::Failed(_)));
     }
 }
