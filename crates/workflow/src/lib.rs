@@ -32,4 +32,6 @@ mod runner;
 mod seam;
 
 pub use runner::{ATTEMPTS_MAX, Admission, Advance, PAUSE_MAX, Runner, RunnerError};
-pub use seam::{Context, Crash, Flow, Moment, NoCrash, Outline, StepError, Workflow, WorkflowFactory};
+pub use seam::{
+    Context, Crash, Flow, Moment, NoCrash, Outline, StepError, Workflow, WorkflowFactory, params_of,
+};

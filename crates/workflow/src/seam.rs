@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use catalog::{Batch, CatalogError, WorkflowRow};
 use journal::{Outcome, Shape};
 use model::{Code, Refusal};
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 /// A list of steps, one of which commits.
@@ -44,6 +45,12 @@ pub struct Outline {
 /// Makes the workflow of a row; the service that admitted it knows how.
 pub trait WorkflowFactory: Send + Sync {
     fn build(&self, row: &WorkflowRow) -> Result<Box<dyn Workflow>, Refusal>;
+}
+
+/// What a workflow was admitted with.
+pub fn params_of<P: DeserializeOwned>(row: &WorkflowRow) -> Result<P, Refusal> {
+    serde_json::from_value(row.params.clone())
+        .map_err(|error| Refusal::new(Code::Internal, format!("parameters of {}: {error}", row.id)))
 }
 
 /// What a step may look at besides its own parameters.

@@ -12,8 +12,7 @@ use std::sync::Arc;
 
 use catalog::WorkflowRow;
 use model::{Code, Refusal, Task, TaskStatus};
-use serde::de::DeserializeOwned;
-use workflow::{Flow, Outline, StepError, Workflow, WorkflowFactory};
+use workflow::{Flow, Outline, StepError, Workflow, WorkflowFactory, params_of};
 
 use crate::service::Shared;
 
@@ -29,17 +28,12 @@ impl WorkflowFactory for Factory {
     fn build(&self, row: &WorkflowRow) -> Result<Box<dyn Workflow>, Refusal> {
         let shared = Arc::clone(&self.shared);
         Ok(match row.kind.as_str() {
-            "BackUp" => Box::new(back_up::BackUp { shared, params: params(row)? }),
-            "DeletePoint" => Box::new(delete_point::DeletePoint { shared, params: params(row)? }),
-            "Restore" => Box::new(restore::RestoreJob { shared, params: params(row)? }),
+            "BackUp" => Box::new(back_up::BackUp { shared, params: params_of(row)? }),
+            "DeletePoint" => Box::new(delete_point::DeletePoint { shared, params: params_of(row)? }),
+            "Restore" => Box::new(restore::RestoreJob { shared, params: params_of(row)? }),
             other => return Err(Refusal::new(Code::Internal, format!("no workflow is called {other:?}"))),
         })
     }
-}
-
-fn params<P: DeserializeOwned>(row: &WorkflowRow) -> Result<P, Refusal> {
-    serde_json::from_value(row.params.clone())
-        .map_err(|error| Refusal::new(Code::Internal, format!("parameters of {}: {error}", row.id)))
 }
 
 /// A child that failed, or was cancelled under us, fails the step that waits for it.

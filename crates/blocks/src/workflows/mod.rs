@@ -20,8 +20,7 @@ use depot::DepotError;
 use host::HostError;
 use journal::Outcome;
 use model::{ByteCount, Code, InstanceId, Progress, Refusal, Task, TaskId, TaskStatus, Timestamp};
-use serde::de::DeserializeOwned;
-use workflow::{Outline, StepError, Workflow, WorkflowFactory};
+use workflow::{Outline, StepError, Workflow, WorkflowFactory, params_of};
 
 use crate::operations::disks_lease;
 use crate::service::Shared;
@@ -44,19 +43,14 @@ impl WorkflowFactory for Factory {
     fn build(&self, row: &WorkflowRow) -> Result<Box<dyn Workflow>, Refusal> {
         let shared = Arc::clone(&self.shared);
         Ok(match row.kind.as_str() {
-            "SnapshotGroup" => Box::new(snapshot_group::SnapshotGroup { shared, params: params(row)? }),
-            "DeleteGroup" => Box::new(delete_group::DeleteGroup { shared, params: params(row)? }),
-            "ResetDisks" => Box::new(reset_disks::ResetDisks { shared, params: params(row)? }),
-            "CreateInstance" => Box::new(create_instance::CreateInstance { shared, params: params(row)? }),
-            "CreateDisk" => Box::new(create_disk::CreateDisk { shared, params: params(row)? }),
+            "SnapshotGroup" => Box::new(snapshot_group::SnapshotGroup { shared, params: params_of(row)? }),
+            "DeleteGroup" => Box::new(delete_group::DeleteGroup { shared, params: params_of(row)? }),
+            "ResetDisks" => Box::new(reset_disks::ResetDisks { shared, params: params_of(row)? }),
+            "CreateInstance" => Box::new(create_instance::CreateInstance { shared, params: params_of(row)? }),
+            "CreateDisk" => Box::new(create_disk::CreateDisk { shared, params: params_of(row)? }),
             other => return Err(Refusal::new(Code::Internal, format!("no workflow is called {other:?}"))),
         })
     }
-}
-
-fn params<P: DeserializeOwned>(row: &WorkflowRow) -> Result<P, Refusal> {
-    serde_json::from_value(row.params.clone())
-        .map_err(|error| Refusal::new(Code::Internal, format!("parameters of {}: {error}", row.id)))
 }
 
 /// What a host's error means for a step.
