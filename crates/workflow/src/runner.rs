@@ -320,7 +320,7 @@ impl Run<'_> {
         let context = self.context();
         let result = self.guarded(step, self.workflow.run(step, &context)).await;
         self.maybe_crash(step, false, Moment::AfterEffect)?;
-        let name = self.workflow.steps()[step];
+        let name = self.workflow.outline().steps[step];
         match result {
             Ok(Flow::Done) => {
                 self.record(Event::Done { step }).await?;
@@ -329,7 +329,7 @@ impl Run<'_> {
             }
             Ok(Flow::Waiting) => return Ok(Advance::Waiting),
             Err(StepError::Interrupted) => return Err(RunnerError::Interrupted),
-            Err(StepError::Failed(refusal)) if step <= self.workflow.commit() => {
+            Err(StepError::Failed(refusal)) if step <= self.workflow.outline().commit => {
                 info!(workflow = %self.row.id, step = name, %refusal, "step failed");
                 self.record(Event::Failed { step, refusal }).await?;
                 self.set_attempts(0);
@@ -338,7 +338,7 @@ impl Run<'_> {
                 let attempts = self.count_attempt();
                 warn!(workflow = %self.row.id, step = name, attempts, %refusal, "step will be tried again");
                 // From the commit on the truth must be found out, however long it takes.
-                if attempts < ATTEMPTS_MAX || step >= self.workflow.commit() {
+                if attempts < ATTEMPTS_MAX || step >= self.workflow.outline().commit {
                     return Ok(Advance::Again { attempts });
                 }
                 self.record(Event::Failed { step, refusal }).await?;
@@ -359,7 +359,7 @@ impl Run<'_> {
             Ok(Flow::Waiting) => return Ok(Advance::Waiting),
             Err(error) => {
                 let attempts = self.count_attempt();
-                let step = self.workflow.steps()[step];
+                let step = self.workflow.outline().steps[step];
                 warn!(workflow = %self.row.id, step, attempts, %error, "undo will be tried again");
                 return Ok(Advance::Again { attempts });
             }
@@ -404,10 +404,10 @@ impl Run<'_> {
         acting: impl Future<Output = Result<Flow, StepError>>,
     ) -> Result<Flow, StepError> {
         AssertUnwindSafe(acting).catch_unwind().await.unwrap_or_else(|_| {
-            tracing::error!(workflow = %self.row.id, step = self.workflow.steps()[step], "a step panicked");
+            tracing::error!(workflow = %self.row.id, step = self.workflow.outline().steps[step], "a step panicked");
             let refusal = Refusal::new(Code::Internal, "a step of this job panicked")
                 .remedy("This is a defect of Hikae: please report it with the server's log.");
-            let in_doubt = step >= self.workflow.commit();
+            let in_doubt = step >= self.workflow.outline().commit;
             Err(if in_doubt { StepError::Again(refusal) } else { StepError::Failed(refusal) })
         })
     }

@@ -15,11 +15,8 @@ use tokio_util::sync::CancellationToken;
 /// that started, in reverse, and must accept that the step never happened or half happened.
 #[async_trait]
 pub trait Workflow: Send + Sync {
-    /// The steps' names, in order.
-    fn steps(&self) -> &'static [&'static str];
-
-    /// Index of the step that commits.
-    fn commit(&self) -> usize;
+    /// Its kind, its steps in order, and which of them commits.
+    fn outline(&self) -> Outline;
 
     async fn run(&self, step: usize, context: &Context) -> Result<Flow, StepError>;
 
@@ -30,7 +27,8 @@ pub trait Workflow: Send + Sync {
     async fn rest(&self, outcome: &Outcome) -> Result<Batch, StepError>;
 
     fn shape(&self) -> Shape {
-        Shape { steps: self.steps().len(), commit: self.commit() }
+        let Outline { steps, commit, .. } = self.outline();
+        Shape { steps: steps.len(), commit }
     }
 }
 

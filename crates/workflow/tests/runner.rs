@@ -12,8 +12,8 @@ use model::{Code, Refusal, Timestamp};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use workflow::{
-    ATTEMPTS_MAX, Admission, Advance, Context, Crash, Flow, Moment, NoCrash, Runner, RunnerError, StepError,
-    Workflow, WorkflowFactory,
+    ATTEMPTS_MAX, Admission, Advance, Context, Crash, Flow, Moment, NoCrash, Outline, Runner, RunnerError,
+    StepError, Workflow, WorkflowFactory,
 };
 
 const STEPS: &[&str] = &["First", "Commit", "Last"];
@@ -88,12 +88,8 @@ struct Tiny(Arc<Stage>);
 
 #[async_trait]
 impl Workflow for Tiny {
-    fn steps(&self) -> &'static [&'static str] {
-        STEPS
-    }
-
-    fn commit(&self) -> usize {
-        COMMIT
+    fn outline(&self) -> Outline {
+        Outline { kind: "Bench", steps: STEPS, commit: COMMIT }
     }
 
     async fn run(&self, step: usize, context: &Context) -> Result<Flow, StepError> {

@@ -68,12 +68,8 @@ const PUBLISH: usize = 1;
 
 #[async_trait]
 impl Workflow for BackUp {
-    fn steps(&self) -> &'static [&'static str] {
-        STEPS
-    }
-
-    fn commit(&self) -> usize {
-        PUBLISH
+    fn outline(&self) -> Outline {
+        OUTLINE
     }
 
     async fn run(&self, step: usize, context: &Context) -> Result<Flow, StepError> {

@@ -35,12 +35,8 @@ const STEPS: &[&str] = &["Remove"];
 
 #[async_trait]
 impl Workflow for DeletePoint {
-    fn steps(&self) -> &'static [&'static str] {
-        STEPS
-    }
-
-    fn commit(&self) -> usize {
-        0
+    fn outline(&self) -> Outline {
+        OUTLINE
     }
 
     async fn run(&self, _: usize, _: &Context) -> Result<Flow, StepError> {

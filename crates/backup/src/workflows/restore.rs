@@ -41,12 +41,8 @@ const STEPS: &[&str] = &["Restore"];
 
 #[async_trait]
 impl Workflow for RestoreJob {
-    fn steps(&self) -> &'static [&'static str] {
-        STEPS
-    }
-
-    fn commit(&self) -> usize {
-        0
+    fn outline(&self) -> Outline {
+        OUTLINE
     }
 
     async fn run(&self, _: usize, _: &Context) -> Result<Flow, StepError> {

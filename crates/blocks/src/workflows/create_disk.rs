@@ -43,12 +43,8 @@ const ATTACH: usize = 1;
 
 #[async_trait]
 impl Workflow for CreateDisk {
-    fn steps(&self) -> &'static [&'static str] {
-        STEPS
-    }
-
-    fn commit(&self) -> usize {
-        ATTACH
+    fn outline(&self) -> Outline {
+        OUTLINE
     }
 
     async fn run(&self, step: usize, context: &Context) -> Result<Flow, StepError> {

@@ -59,12 +59,8 @@ const START: usize = 2;
 
 #[async_trait]
 impl Workflow for CreateInstance {
-    fn steps(&self) -> &'static [&'static str] {
-        STEPS
-    }
-
-    fn commit(&self) -> usize {
-        DEFINE
+    fn outline(&self) -> Outline {
+        OUTLINE
     }
 
     async fn run(&self, step: usize, context: &Context) -> Result<Flow, StepError> {

@@ -49,12 +49,8 @@ const UNMARK: usize = 2;
 
 #[async_trait]
 impl Workflow for DeleteGroup {
-    fn steps(&self) -> &'static [&'static str] {
-        STEPS
-    }
-
-    fn commit(&self) -> usize {
-        AWAIT
+    fn outline(&self) -> Outline {
+        OUTLINE
     }
 
     async fn run(&self, step: usize, _: &Context) -> Result<Flow, StepError> {

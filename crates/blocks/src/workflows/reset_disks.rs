@@ -58,12 +58,8 @@ const START: usize = 2;
 
 #[async_trait]
 impl Workflow for ResetDisks {
-    fn steps(&self) -> &'static [&'static str] {
-        STEPS
-    }
-
-    fn commit(&self) -> usize {
-        SWAP_IN
+    fn outline(&self) -> Outline {
+        OUTLINE
     }
 
     async fn run(&self, step: usize, context: &Context) -> Result<Flow, StepError> {

@@ -77,12 +77,8 @@ const SETTLE: usize = 3;
 
 #[async_trait]
 impl Workflow for SnapshotGroup {
-    fn steps(&self) -> &'static [&'static str] {
-        STEPS
-    }
-
-    fn commit(&self) -> usize {
-        SEAL
+    fn outline(&self) -> Outline {
+        OUTLINE
     }
 
     async fn run(&self, step: usize, context: &Context) -> Result<Flow, StepError> {
