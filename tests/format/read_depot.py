@@ -290,7 +290,7 @@ class Depot:
         return plain[link.at : link.at + link.length]
 
     def node(self, tree, link, level):
-        """The children of a node by index; those that are missing are holes."""
+        """The children of a node by index, those that are missing being holes; and what packs it says are below them."""
         fields = Fields(self.piece(link, TREE))
         need(fields.u8() == level, "a node of another level")
         fan_out = tree.fan_out(level)
@@ -303,6 +303,7 @@ class Depot:
         frame_of = [fields.u32() for _ in present]
         ats = [fields.u32() for _ in present]
         lengths = [fields.u32() if level else 1 << tree.chunk_log2 for _ in present]
+        below = self.below(fields, present) if level else None
         fields.end()
         named = tree.geometry + bytes([level])
         named += b"".join(struct.pack("<I", child) + name for child, name in zip(present, names))
@@ -312,18 +313,41 @@ class Depot:
         for child, name, frame, at, length in zip(present, names, frame_of, ats, lengths):
             pack, number, offset, sealed_len, plain_len = frames[frame]
             children[child] = Link(name, packs[pack], number, offset, sealed_len, plain_len, at, length)
-        return children
+        return children, below
 
-    def chunks(self, tree, link, level, index):
-        """Every stored chunk below a node, in order: where it lies on the disk, and its bytes."""
-        for child, below in self.node(tree, link, level).items():
+    @staticmethod
+    def below(fields, present):
+        """The stems of the packs below each child; none where the children must be asked."""
+        count = fields.number(2)
+        if count == 65535:
+            return None
+        need(count <= 256, "more packs below than a node may list")
+        stems = [fields.take(8) for _ in range(count)]
+        rows = [fields.take(-(-count // 8)) for _ in present]
+        return {
+            child: {stem for nth, stem in enumerate(stems) if row[nth // 8] >> nth % 8 & 1}
+            for child, row in zip(present, rows)
+        }
+
+    def chunks(self, tree, link, level, index, seen):
+        """Every stored chunk below a node, in order: where it lies on the disk, and its bytes.
+
+        The stems of the packs on the way are added to `seen`; what the nodes say of them must be so.
+        """
+        children, below = self.node(tree, link, level)
+        for child, link in children.items():
             place = index * tree.fan_out(level) + child
+            seen.add(link.pack[:8])
             if level > 0:
-                yield from self.chunks(tree, below, level - 1, place)
+                under = set()
+                yield from self.chunks(tree, link, level - 1, place, under)
+                said = below is None or below[child] == under - {link.pack[:8]}
+                need(said, "a node is wrong about the packs below it")
+                seen |= under
                 continue
-            data = self.piece(below, DATA)
+            data = self.piece(link, DATA)
             own = keyed(self.slot(tree.slot).chunk_names, data)[:16]
-            need(own == below.name, "a chunk is not what its name says")
+            need(own == link.name, "a chunk is not what its name says")
             yield place << tree.chunk_log2, data
 
     def restore(self, tree, path):
@@ -331,7 +355,7 @@ class Depot:
             file.truncate(tree.size)
             if tree.root is None:
                 return
-            for offset, data in self.chunks(tree, tree.root, tree.root_level(), 0):
+            for offset, data in self.chunks(tree, tree.root, tree.root_level(), 0, set()):
                 if offset < tree.size:
                     file.seek(offset)
                     file.write(data[: tree.size - offset])

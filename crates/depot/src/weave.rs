@@ -3,10 +3,14 @@
 //! Chunks come in the order of the disk. A node is drafted from the base's node at its place when
 //! the first of its children comes, and complete when a child of a later node does. A complete
 //! draft that says what the base said is dropped; the others are encoded at the next flush.
+//!
+//! Nodes say which packs lie below each child. Of a child that was drawn anew its own node tells, of
+//! one taken over what the base's node said: nothing is read for it. Where the base says nothing,
+//! neither do we, unless all children are new.
 
 use std::sync::Arc;
 
-use format::{FrameKind, Geometry, Inside, Link, NameKeys, Node, PackName, Place, TreeRef};
+use format::{Below, FrameKind, Geometry, Inside, Link, NameKeys, Node, PackName, PackStem, Place, TreeRef};
 
 use crate::DepotError;
 use crate::packer::{Packer, narrow};
@@ -32,13 +36,34 @@ struct Level {
     root: Option<Option<Link>>,
 }
 
+/// The packs below a child, apart from the one it lies in; `None` if nobody says.
+type Known = Option<Arc<[PackStem]>>;
+
 struct Draft {
     index: u64,
     node: Node,
+    /// By child; of no use in a leaf.
+    known: Vec<Known>,
     base: Option<Arc<Node>>,
 }
 
 impl Draft {
+    fn new(index: u64, geometry: Geometry, level: u8, base: Option<Arc<Node>>) -> Self {
+        let node = base.as_ref().map_or_else(|| Node::empty(geometry, level), |base| Node::clone(base));
+        let known = match level {
+            0 => Vec::new(),
+            _ => (0..node.children.len()).map(|child| node.below_child(child).map(Arc::from)).collect(),
+        };
+        Self { index, node, known, base }
+    }
+
+    /// Puts together what is known of the children.
+    fn sum_up(&mut self) {
+        let present = self.node.children.iter().zip(&self.known).filter(|(child, _)| child.is_some());
+        let known: Option<Vec<&[PackStem]>> = present.map(|(_, known)| known.as_deref()).collect();
+        self.node.below = known.and_then(|known| Below::of(known.into_iter()));
+    }
+
     fn says_what_base_said(&self) -> bool {
         let base = self.base.as_ref().map_or(&[][..], |base| &base.children);
         let name = |link: &Option<Link>| link.as_ref().map(|link| link.name);
@@ -59,7 +84,15 @@ impl<'a> Weaver<'a> {
         let Some(base_level) = self.base.as_ref().map(|base| base.tree.root_level()) else { return Ok(()) };
         let base_root = self.base.as_ref().and_then(|base| base.tree.root);
         if base_level < self.root_level {
-            self.set(base_level + 1, 0, base_root).await?;
+            let known = match (&mut self.base, base_root) {
+                (Some(base), Some(root)) => base
+                    .node(base_level, 0)
+                    .await?
+                    .and_then(|node| node.reach(root.place.pack))
+                    .map(Arc::from),
+                _ => None,
+            };
+            self.set(base_level + 1, 0, base_root, known).await?;
         }
         Ok(())
     }
@@ -80,7 +113,7 @@ impl<'a> Weaver<'a> {
 
     /// Says what a chunk is. Chunks come in order, each once; those left out are as in the base.
     pub(crate) async fn set_chunk(&mut self, chunk: u64, link: Option<Link>) -> Result<(), DepotError> {
-        self.set(0, chunk, link).await
+        self.set(0, chunk, link, None).await
     }
 
     /// Clears a run of chunks. Where the base has nothing anyway, nothing is done.
@@ -102,10 +135,19 @@ impl<'a> Weaver<'a> {
     }
 
     /// Sets child `child` (counted over the whole disk) of a level.
-    async fn set(&mut self, level: u8, child: u64, link: Option<Link>) -> Result<(), DepotError> {
+    async fn set(
+        &mut self,
+        level: u8,
+        child: u64,
+        link: Option<Link>,
+        known: Known,
+    ) -> Result<(), DepotError> {
         let fan_out = u64::from(self.geometry.fan_out(level));
         let draft = self.draft(level, child / fan_out).await?;
         draft.node.children[usize_of(child % fan_out)] = link;
+        if level > 0 {
+            draft.known[usize_of(child % fan_out)] = known;
+        }
         Ok(())
     }
 
@@ -117,12 +159,9 @@ impl<'a> Weaver<'a> {
                 Some(base) => base.node(level, index).await?,
                 None => None,
             };
-            let mut node = match &base {
-                Some(base) => Node::clone(base),
-                None => Node::empty(self.geometry, level),
-            };
-            self.cut(&mut node, index);
-            self.levels[at].open = Some(Draft { index, node, base });
+            let mut draft = Draft::new(index, self.geometry, level, base);
+            self.cut(&mut draft.node, index);
+            self.levels[at].open = Some(draft);
         }
         self.levels[at].open.as_mut().ok_or_else(|| DepotError::Internal("a draft vanished".to_owned()))
     }
@@ -163,8 +202,11 @@ impl<'a> Weaver<'a> {
         let mut links = Vec::with_capacity(drafts.len());
         for mut draft in drafts {
             if draft.node.is_empty() {
-                links.push((draft.index, None));
+                links.push((draft.index, None, None));
                 continue;
+            }
+            if level > 0 {
+                draft.sum_up();
             }
             for link in draft.node.children.iter_mut().flatten() {
                 packer.settle(&mut link.place);
@@ -175,7 +217,8 @@ impl<'a> Weaver<'a> {
             let (at, len) = (narrow(plain.len())?, narrow(bytes.len())?);
             let place =
                 Place { pack: PackName::SELF, frame, offset: 0, sealed_len: 0, plain_len: 0, at, len };
-            links.push((draft.index, Some(Link { name, place })));
+            let known = draft.node.reach(PackName::SELF).map(Arc::from);
+            links.push((draft.index, Some(Link { name, place }), known));
             plain.extend_from_slice(&bytes);
             inside.push(Inside { name, len });
             if plain.len() >= TREE_FRAME_LEN {
@@ -187,14 +230,14 @@ impl<'a> Weaver<'a> {
             packer.add(FrameKind::Tree, plain, inside).await?;
         }
         packer.drain().await?;
-        for (index, mut link) in links {
+        for (index, mut link, known) in links {
             if let Some(link) = &mut link {
                 packer.settle(&mut link.place);
             }
             if level == self.root_level {
                 self.levels[at].root = Some(link);
             } else {
-                self.set(level + 1, index, link).await?;
+                self.set(level + 1, index, link, known).await?;
             }
         }
         Ok(())

@@ -5,6 +5,7 @@
 //! Whatever a depot holds may have been damaged or forged, so decoding never panics and never
 //! allocates more than a small multiple of its input.
 
+mod below;
 mod bytes;
 mod error;
 mod geometry;
@@ -18,12 +19,13 @@ pub mod path;
 pub mod terms;
 mod tree;
 
+pub use below::{BELOW_MAX, Below};
 pub use error::FormatError;
 pub use geometry::{DISK_LEN_MAX, Geometry};
 pub use header::{DepotHeader, KeySlot};
 pub use manifest::{BaseSnapshot, DiskManifest, GroupManifest, ManifestEnvelope, ManifestHeader};
 pub use marks::{Mark, MarkState, Marks};
-pub use name::{Name, NameKeys, PackName, Salt, SlotId};
+pub use name::{Name, NameKeys, PackName, PackStem, Salt, SlotId};
 pub use node::{Link, Node, Place};
 pub use pack::{
     FOOTER_LEN, FRAME_PLAIN_MAX, FrameKind, HEADER_LEN, Inside, PACK_LEN_MAX, PackFooter, PackHeader, Toc,

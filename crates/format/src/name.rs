@@ -45,6 +45,8 @@ names! {
     Name[16];
     /// The BLAKE3 hash of a pack's sealed bytes.
     PackName[32];
+    /// The first bytes of a pack's name, where it is enough to know what must stay.
+    PackStem[8];
     /// Which data key something is sealed under.
     SlotId[16];
     /// Drawn for each pack and each manifest, so that no key ever meets a nonce twice.
@@ -57,6 +59,11 @@ impl PackName {
 
     pub fn of(sealed: &[u8]) -> Self {
         Self(*blake3::hash(sealed).as_bytes())
+    }
+
+    pub const fn stem(self) -> PackStem {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        PackStem([a, b, c, d, e, f, g, h])
     }
 }
 

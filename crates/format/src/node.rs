@@ -8,7 +8,9 @@ use std::hash::Hash;
 
 use crate::bytes::{Decoder, Encoder};
 use crate::terms::TAG_LEN;
-use crate::{FRAME_PLAIN_MAX, FormatError, Geometry, Name, NameKeys, PACK_LEN_MAX, PackName};
+use crate::{
+    Below, FRAME_PLAIN_MAX, FormatError, Geometry, Name, NameKeys, PACK_LEN_MAX, PackName, PackStem,
+};
 
 const WHAT: &str = "tree node";
 
@@ -52,11 +54,32 @@ pub struct Link {
 pub struct Node {
     pub level: u8,
     pub children: Vec<Option<Link>>,
+    /// Above leaves: what packs lie below each child. `None`: they are too many, its children know.
+    pub below: Option<Below>,
 }
 
 impl Node {
     pub fn empty(geometry: Geometry, level: u8) -> Self {
-        Self { level, children: vec![None; geometry.fan_out(level) as usize] }
+        Self { level, children: vec![None; geometry.fan_out(level) as usize], below: None }
+    }
+
+    /// Every pack that is named here or below, apart from the one this node lies in, in order of
+    /// stem. `None`: its children must be asked.
+    pub fn reach(&self, lies_in: PackName) -> Option<Vec<PackStem>> {
+        let packs = self.children.iter().flatten().map(|link| link.place.pack);
+        let mut reach: Vec<PackStem> = packs.filter(|pack| *pack != lies_in).map(PackName::stem).collect();
+        if self.level > 0 {
+            reach.extend_from_slice(self.below.as_ref()?.packs());
+        }
+        reach.sort_unstable();
+        reach.dedup();
+        Some(reach)
+    }
+
+    /// What this node says of the packs below one of its children. `None`: nothing.
+    pub fn below_child(&self, child: usize) -> Option<Vec<PackStem>> {
+        let before = self.children.get(..child)?.iter().flatten().count();
+        Some(self.below.as_ref()?.of_child(before))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -103,6 +126,7 @@ impl Node {
             for link in &present {
                 out.u32(link.place.len);
             }
+            Below::encode(self.below.as_ref(), &mut out);
         }
         out.finish()
     }
@@ -132,6 +156,7 @@ impl Node {
             0 => vec![geometry.chunk_len(); slots.len()],
             _ => slots.iter().map(|_| input.u32()).collect::<Result<Vec<_>, _>>()?,
         };
+        let below = if level == 0 { None } else { Below::decode(&mut input, slots.len())? };
         for (nth, slot) in slots.into_iter().enumerate() {
             let frame =
                 *frames.get(frame_of[nth] as usize).ok_or(input.damaged("a frame it does not list"))?;
@@ -139,7 +164,7 @@ impl Node {
             children[slot] = Some(Link { name: names[nth], place });
         }
         input.end()?;
-        Ok(Self { level, children })
+        Ok(Self { level, children, below })
     }
 }
 

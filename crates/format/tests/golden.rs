@@ -7,9 +7,9 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 
 use hikae_format::{
-    BaseSnapshot, DepotHeader, DiskManifest, FormatError, FrameKind, Geometry, GroupManifest, Inside,
+    BaseSnapshot, Below, DepotHeader, DiskManifest, FormatError, FrameKind, Geometry, GroupManifest, Inside,
     KeySlot, Link, ManifestEnvelope, ManifestHeader, Mark, MarkState, Marks, Name, NameKeys, Node,
-    PackFooter, PackHeader, PackName, Place, Salt, SlotId, Toc, TocFrame, TreeRef, path, terms,
+    PackFooter, PackHeader, PackName, PackStem, Place, Salt, SlotId, Toc, TocFrame, TreeRef, path, terms,
 };
 use model::{
     ByteCount, ConsistencyLevel, DepotId, DiskId, DiskKind, GroupId, InstanceId, InstanceSpec, KeyId, OsKind,
@@ -109,7 +109,11 @@ fn nodes() {
     let mut inner = Node::empty(geometry, 2);
     inner.children[5] = Some(Link { name: Name([4; 16]), place: place(5, 12, 700) });
     inner.children[63] = Some(Link { name: Name([5; 16]), place: place(6, 0, 31) });
+    let (one, other) = ([PackStem([1; 8]), PackStem([2; 8])], [PackStem([2; 8])]);
+    inner.below = Below::of([&one[..], &other[..]].into_iter());
     check("node.v1.bin", &inner, as_written, |bytes| Node::decode(bytes, geometry, 2, own));
+    let asking = Node { below: None, ..inner };
+    check("node-asking.v1.bin", &asking, as_written, |bytes| Node::decode(bytes, geometry, 2, own));
 }
 
 #[test]

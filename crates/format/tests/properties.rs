@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use hikae_format::{
-    DepotHeader, FOOTER_LEN, FrameKind, Geometry, GroupManifest, Inside, KeySlot, Link, ManifestEnvelope,
-    Mark, MarkState, Marks, Name, Node, PackFooter, PackHeader, PackName, Place, SlotId, Toc, TocFrame,
-    TreeRef, path,
+    Below, DepotHeader, FOOTER_LEN, FrameKind, Geometry, GroupManifest, Inside, KeySlot, Link,
+    ManifestEnvelope, Mark, MarkState, Marks, Name, Node, PackFooter, PackHeader, PackName, PackStem, Place,
+    SlotId, Toc, TocFrame, TreeRef, path,
 };
 use model::{DepotId, Timestamp};
 use proptest::prelude::*;
@@ -27,7 +27,17 @@ fn node() -> impl Strategy<Value = (Geometry, Node)> {
     (geometry(), 0_u8..4).prop_flat_map(|(geometry, level)| {
         let len = if level == 0 { geometry.chunk_len() } else { 77 };
         let children = prop::collection::vec(prop::option::of(link(len)), geometry.fan_out(level) as usize);
-        children.prop_map(move |children| (geometry, Node { level, children }))
+        (children, prop::collection::vec(0_u16..400, 0..300)).prop_map(move |(children, below)| {
+            let stems: Vec<PackStem> = below
+                .iter()
+                .map(|pack| PackStem([(pack % 256).to_le_bytes(); 4].concat().try_into().unwrap()))
+                .collect();
+            let present = children.iter().flatten().count();
+            let sets: Vec<&[PackStem]> =
+                (0..present).map(|nth| &stems[..stems.len().min(nth * 7 % 90)]).collect();
+            let below = if level == 0 { None } else { Below::of(sets.into_iter()) };
+            (geometry, Node { level, children, below })
+        })
     })
 }
 
