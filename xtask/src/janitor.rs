@@ -31,6 +31,8 @@ pub(crate) enum Duty {
     Domains { uri: String, prefix: String },
     /// A PostgreSQL server by its `pg_ctl` and data directory.
     Postgres { pg_ctl: String, data: String },
+    /// A mount point of ours, and the directory it was.
+    Mount(String),
     /// A file or a directory of ours.
     Path(String),
 }
@@ -42,6 +44,7 @@ impl Duty {
             Self::Domain { uri, name } => format!("domain\t{uri}\t{name}"),
             Self::Domains { uri, prefix } => format!("domains\t{uri}\t{prefix}"),
             Self::Postgres { pg_ctl, data } => format!("postgres\t{pg_ctl}\t{data}"),
+            Self::Mount(path) => format!("mount\t{path}"),
             Self::Path(path) => format!("path\t{path}"),
         }
     }
@@ -55,6 +58,7 @@ impl Duty {
                 Self::Domains { uri: (*uri).into(), prefix: (*prefix).into() }
             }
             ["postgres", pg_ctl, data] => Self::Postgres { pg_ctl: (*pg_ctl).into(), data: (*data).into() },
+            ["mount", path] => Self::Mount((*path).into()),
             ["path", path] => Self::Path((*path).into()),
             _ => bail!("not a duty: {line:?}"),
         })
@@ -66,6 +70,7 @@ impl Duty {
             Self::Domain { uri, name } => remove_domain(uri, name),
             Self::Domains { uri, prefix } => remove_domains(uri, prefix),
             Self::Postgres { pg_ctl, data } => stop_postgres(pg_ctl, data),
+            Self::Mount(path) => unmount(path),
             Self::Path(path) => remove(Path::new(path)),
         }
     }
@@ -237,6 +242,17 @@ fn stop_postgres(pg_ctl: &str, data: &str) -> Result<()> {
     capture(command("runuser", &stop).current_dir("/")).map(drop)
 }
 
+/// As often as it was mounted: removing what is under a mount would empty somebody's disk.
+fn unmount(path: &str) -> Result<()> {
+    while succeeds(&mut command("mountpoint", &["-q", path])) {
+        capture(&mut command("umount", &[path]))?;
+    }
+    match std::fs::remove_dir(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 fn remove(path: &Path) -> Result<()> {
     let done = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
     match done {
@@ -256,6 +272,7 @@ mod tests {
             Duty::Domain { uri: "qemu:///system".into(), name: "hikae-demo-a".into() },
             Duty::Domains { uri: "qemu:///system".into(), prefix: "hikae-demo-".into() },
             Duty::Postgres { pg_ctl: "/usr/bin/pg_ctl".into(), data: "/data dir".into() },
+            Duty::Mount("/a mount".into()),
             Duty::Path("/some where/else".into()),
         ];
         for duty in duties {

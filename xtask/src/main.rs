@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::janitor::Janitor;
 
+mod bench;
 mod checks;
 mod demo;
 mod guest;
@@ -23,6 +24,7 @@ usage: cargo xtask <command>
                  (--debug takes the build that the tests use: no wait, other figures)
   test [-- …]    all tests with all their set-up; what follows goes to cargo test
   ci             what CI runs: format, lints, tidy, test
+  bench depot    peers and Hikae side by side on generated images (--help says more)
   clients        the official SDKs against a server with simulated instances
   setup          installs what tests and demo need, and starts nothing
   tidy           the house rules
@@ -49,6 +51,7 @@ fn run() -> Result<()> {
         ["test", rest @ ..] => {
             cleanly(|janitor| checks::test(janitor, rest.strip_prefix(&["--"]).unwrap_or(rest)))
         }
+        ["bench", "depot", flags @ ..] => cleanly(|janitor| bench::depot(janitor, flags)),
         ["clients"] => cleanly(demo::client_tests),
         ["setup"] => setup::install(),
         ["ci"] => cleanly(checks::ci),

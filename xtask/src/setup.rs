@@ -13,6 +13,7 @@ mod python;
 mod s3;
 
 pub(crate) use packages::unpack;
+pub(crate) use postgres::{as_postgres, programs as postgres_programs};
 pub(crate) use python::{install_sdks, python};
 
 /// What the tests find in their environment.
@@ -44,6 +45,21 @@ pub(crate) fn install() -> Result<()> {
     timed("packages for tests", || packages::install(&["nbdkit", "libnbd-bin", "postgresql"]))?;
     timed("official SDKs", install_sdks)?;
     timed("S3 server", s3::install)
+}
+
+/// What the benchmark needs beyond Rust: the peers it measures, and what its images are made with.
+pub(crate) fn for_bench() -> Result<()> {
+    timed("packages for the benchmark", || {
+        packages::install(&[
+            "borgbackup",
+            "casync",
+            "e2fsprogs",
+            "postgresql",
+            "qemu-utils",
+            "restic",
+            "time",
+        ])
+    })
 }
 
 /// Everything the tests need, started where it must run.

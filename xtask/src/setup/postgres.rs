@@ -43,14 +43,15 @@ pub(crate) fn start(janitor: &Janitor) -> Result<(&'static str, String)> {
     Ok(("HIKAE_TEST_POSTGRES", format!("postgres://postgres@127.0.0.1:{port}/postgres")))
 }
 
-fn as_postgres(program: &str) -> Command {
+/// A program as the user that PostgreSQL insists on.
+pub(crate) fn as_postgres(program: &str) -> Command {
     let mut command = Command::new("runuser");
     command.args(["-u", "postgres", "--", program]).current_dir("/");
     command
 }
 
 /// The newest installed version's programs.
-fn programs() -> Result<PathBuf> {
+pub(crate) fn programs() -> Result<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").context("look for PostgreSQL")?;
     versions
         .filter_map(|entry| entry.ok().map(|entry| entry.path().join("bin")))
