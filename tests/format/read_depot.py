@@ -258,6 +258,10 @@ class Depot:
         disk["base"] = None
         if body.u8() == 1:
             disk["base"] = (id_text("ssg-", body.u128()), id_text("s-", body.u128()))
+        disk["origin"] = None
+        if body.u8() == 1:
+            ids = (id_text("depot-", body.u128()), id_text("ssg-", body.u128()), id_text("s-", body.u128()))
+            disk["origin"] = (*ids, body.take(16) if body.u8() == 1 else None)
         return disk
 
     def frame(self, link, kind):

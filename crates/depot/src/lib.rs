@@ -28,6 +28,7 @@
 
 mod cache;
 mod cipher;
+mod copy;
 mod depot;
 mod diff;
 mod error;
@@ -46,10 +47,11 @@ mod weave;
 mod work;
 mod write;
 
+pub use copy::{CopiedDisk, CopiedGroup, Copier, CopyBase, CopyDisk, CopyError};
 pub use depot::Depot;
 pub use diff::Differing;
 pub use error::DepotError;
-pub use format::{BaseSnapshot, DiskManifest, Geometry, GroupManifest, TreeRef};
+pub use format::{BaseSnapshot, DiskManifest, Geometry, GroupManifest, Origin, TreeRef};
 pub use gc::{GcPlan, GcReport, Margins, PackFate};
 pub use restore::{RestoreDisk, RestoredDisk};
 pub use settings::Settings;

@@ -23,7 +23,7 @@ pub use below::{BELOW_MAX, Below};
 pub use error::FormatError;
 pub use geometry::{DISK_LEN_MAX, Geometry};
 pub use header::{DepotHeader, KeySlot};
-pub use manifest::{BaseSnapshot, DiskManifest, GroupManifest, ManifestEnvelope, ManifestHeader};
+pub use manifest::{BaseSnapshot, DiskManifest, GroupManifest, ManifestEnvelope, ManifestHeader, Origin};
 pub use marks::{Mark, MarkState, Marks};
 pub use name::{Name, NameKeys, PackName, PackStem, Salt, SlotId};
 pub use node::{Link, Node, Place};

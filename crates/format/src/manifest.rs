@@ -10,7 +10,7 @@ use model::{
 
 use crate::bytes::{Decoder, Encoder};
 use crate::pack::depot_id;
-use crate::{FormatError, Salt, SlotId, TreeRef};
+use crate::{FormatError, Name, Salt, SlotId, TreeRef};
 
 const MAGIC: &[u8; 8] = b"HIKAEgrp";
 const VERSION: u16 = 1;
@@ -58,6 +58,19 @@ pub struct DiskManifest {
     pub bytes_stored: ByteCount,
     /// What it was taken as an increment of. The tree is whole without it.
     pub base: Option<BaseSnapshot>,
+    /// What it is a copy of, if it was not taken into this depot.
+    pub origin: Option<Origin>,
+}
+
+/// A snapshot of another depot. Names are made under each depot's own key: the root's name tells, to
+/// whoever has that depot too, that the content is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Origin {
+    pub depot: DepotId,
+    pub group: GroupId,
+    pub snapshot: SnapshotId,
+    /// Of the tree there; none if the disk reads as zeroes.
+    pub root: Option<Name>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,8 +193,8 @@ impl GroupManifest {
     }
 }
 
-/// Two ids, an empty name, four flags, a tree without root, two counts.
-const DISK_LEN_MIN: usize = 16 + 16 + 4 + 4 + 28 + 16;
+/// Two ids, an empty name, five flags, a tree without root, two counts.
+const DISK_LEN_MIN: usize = 16 + 16 + 4 + 5 + 28 + 16;
 
 impl DiskManifest {
     fn encode(&self, out: &mut Encoder) {
@@ -192,6 +205,10 @@ impl DiskManifest {
         out.u8(u8::from(self.base.is_some()));
         if let Some(base) = &self.base {
             out.u128(base.group.bits()).u128(base.snapshot.bits());
+        }
+        out.u8(u8::from(self.origin.is_some()));
+        if let Some(origin) = &self.origin {
+            origin.encode(out);
         }
     }
 
@@ -214,6 +231,26 @@ impl DiskManifest {
             } else {
                 None
             },
+            origin: if decode_flag(input)? { Some(Origin::decode(input)?) } else { None },
+        })
+    }
+}
+
+impl Origin {
+    fn encode(&self, out: &mut Encoder) {
+        out.u128(self.depot.bits()).u128(self.group.bits()).u128(self.snapshot.bits());
+        out.u8(u8::from(self.root.is_some()));
+        if let Some(root) = &self.root {
+            out.put(&root.0);
+        }
+    }
+
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, FormatError> {
+        Ok(Self {
+            depot: depot_id(input)?,
+            group: GroupId::from_bits(input.u128()?),
+            snapshot: SnapshotId::from_bits(input.u128()?),
+            root: if decode_flag(input)? { Some(Name(input.array()?)) } else { None },
         })
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use hikae_format::{
     BaseSnapshot, Below, DepotHeader, DiskManifest, FormatError, FrameKind, Geometry, GroupManifest, Inside,
-    KeySlot, Link, ManifestEnvelope, ManifestHeader, Mark, MarkState, Marks, Name, NameKeys, Node,
+    KeySlot, Link, ManifestEnvelope, ManifestHeader, Mark, MarkState, Marks, Name, NameKeys, Node, Origin,
     PackFooter, PackHeader, PackName, PackStem, Place, Salt, SlotId, Toc, TocFrame, TreeRef, path, terms,
 };
 use model::{
@@ -137,6 +137,7 @@ fn group_manifest() {
         bytes_read: ByteCount(1),
         bytes_stored: ByteCount(2),
         base: Some(BaseSnapshot { group: GroupId::from_bits(13), snapshot: SnapshotId::from_bits(14) }),
+        origin: None,
     };
     let empty = DiskManifest {
         device: "vdb".to_owned(),
@@ -145,6 +146,12 @@ fn group_manifest() {
         tracked: false,
         tree: TreeRef { root: None, ..tree() },
         base: None,
+        origin: Some(Origin {
+            depot: DepotId::from_bits(17),
+            group: GroupId::from_bits(18),
+            snapshot: SnapshotId::from_bits(19),
+            root: Some(Name([6; 16])),
+        }),
         ..disk.clone()
     };
     let manifest = GroupManifest {

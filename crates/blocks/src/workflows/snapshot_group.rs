@@ -357,6 +357,7 @@ impl SnapshotGroup {
                 bytes_read: snapshot.bytes_read,
                 bytes_stored: snapshot.bytes_stored,
                 base,
+                origin: None,
             });
         }
         Ok(GroupManifest {

@@ -274,6 +274,7 @@ pub fn manifest(number: u128, tree: TreeRef, base: Option<u128>) -> GroupManifes
             bytes_read: ByteCount(0),
             bytes_stored: ByteCount(0),
             base,
+            origin: None,
         }],
         labels: vec![("name".to_owned(), "nightly".to_owned())],
     }

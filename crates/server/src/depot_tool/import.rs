@@ -146,6 +146,7 @@ fn manifest(
         bytes_read: written.bytes_read,
         bytes_stored: written.bytes_stored,
         base: base.map(|(group, disk)| BaseSnapshot { group: group.group, snapshot: disk.snapshot }),
+        origin: None,
     };
     let fresh = GroupManifest {
         group: draw(&RealEntropy),
