@@ -9,7 +9,8 @@
 //!
 //! Why that holds: a pack is deleted only by a collector that read marks n with the pack in them,
 //! *then* listed groups, and found none naming it. A group sealed before that listing is seen; one
-//! sealed after it looks at marks n or later, in which the pack stands, and loses.
+//! sealed after it looks at marks n or later, in which the pack stands, and loses. Marks drop a pack
+//! that is gone: the writer who finds newer marks than before its seal looks for its packs once more.
 //! A condemned pack stays in every later marks object while it exists, so a group half sealed and
 //! then taken back cannot make anybody believe it was pardoned.
 //!
@@ -78,6 +79,9 @@ const _: () = assert!(Margins::STANDARD.fresh_s >= Margins::STANDARD.mark_to_del
 /// What a collector saw.
 #[derive(Debug, Clone)]
 pub struct Sight {
+    /// Before anything was looked at. A mark's age ends here: a slow visit is no waiting.
+    pub began: Timestamp,
+    /// After everything was looked at. A new mark's age begins here.
     pub now: Timestamp,
     /// Newest marks, read before anything below was listed.
     pub marks: Option<Marks>,
@@ -169,7 +173,7 @@ pub fn decide(sight: &Sight, margins: Margins) -> GcDecision {
     let before: HashMap<PackName, MarkState> =
         sight.marks.iter().flat_map(|marks| &marks.packs).map(|mark| (mark.pack, mark.state)).collect();
     let is_fresh = |pack: &PackName| {
-        sight.fresh.get(pack).is_some_and(|put| put.plus_seconds(margins.fresh_s) > sight.now)
+        sight.fresh.get(pack).is_some_and(|put| put.plus_seconds(margins.fresh_s) > sight.began)
     };
     let mut marks = Vec::new();
     for &pack in &sight.packs {
@@ -181,7 +185,7 @@ pub fn decide(sight: &Sight, margins: Margins) -> GcDecision {
             Some(MarkState::Marked { since }) => {
                 // A mark from the future, by another's clock, begins to count now.
                 let since = (*since).min(sight.now);
-                let over = since.plus_seconds(margins.mark_to_delete_s) <= sight.now;
+                let over = since.plus_seconds(margins.mark_to_delete_s) <= sight.began;
                 if over { MarkState::Condemned } else { MarkState::Marked { since } }
             }
             None => MarkState::Marked { since: sight.now },
@@ -196,17 +200,16 @@ pub fn decide(sight: &Sight, margins: Margins) -> GcDecision {
 
 /// Deletes what was decided: the only function in the workspace that deletes objects of a depot.
 pub(crate) async fn execute(depot: &Depot, decision: &GcDecision) -> Result<usize, DepotError> {
-    if !decision.condemned.is_empty() {
+    let mut condemned = decision.condemned.clone();
+    if !condemned.is_empty() {
+        // What newer marks do not condemn, a faster collector has deleted, and then dropped.
         let newest = depot.newest_marks().await?;
-        let still = |pack: &PackName| {
-            let marks = newest.iter().flat_map(|marks| &marks.packs);
-            marks.into_iter().any(|mark| mark.pack == *pack && mark.state == MarkState::Condemned)
-        };
-        if let Some(pack) = decision.condemned.iter().find(|pack| !still(pack)) {
-            return Err(DepotError::Internal(format!("pack {pack} was to be deleted and is not condemned")));
-        }
+        let marks = newest.iter().flat_map(|marks| &marks.packs);
+        let still: HashSet<PackName> =
+            marks.filter(|mark| mark.state == MarkState::Condemned).map(|mark| mark.pack).collect();
+        condemned.retain(|pack| still.contains(pack));
     }
-    let packs = decision.condemned.iter().map(|pack| path::pack(*pack));
+    let packs = condemned.into_iter().map(path::pack);
     let groups = decision.groups.iter().map(|group| path::group(*group));
     let mut deleted = 0;
     for path in packs.chain(groups) {
@@ -255,6 +258,7 @@ impl Depot {
     /// In this order: marks, packs, what this process put, groups. A promised tree that is sealed
     /// meanwhile counts twice, which does no harm.
     async fn look(&self, promised: &[TreeRef]) -> Result<Sight, DepotError> {
+        let began = self.clock.now();
         let marks = self.newest_marks().await?;
         let packs = self.objects.list(path::PACKS, None, path::parse_pack).await?.into_iter().collect();
         let fresh = self.fresh().clone();
@@ -271,7 +275,7 @@ impl Depot {
                 }
             }
         }
-        Ok(Sight { now: self.clock.now(), marks, packs, named: named.packs, fresh })
+        Ok(Sight { began, now: self.clock.now(), marks, packs, named: named.packs, fresh })
     }
 
     /// Creates the next marks. False: somebody else has.

@@ -2,7 +2,7 @@
 //!
 //! # Consistency
 //! A manifest is put after every pack it needs was seen to be there, and nobody is told before a
-//! look at the collection marks has shown that none of them is going away.
+//! look at the collection marks has shown that none of them is going away, or has gone meanwhile.
 //! # Crash consistency
 //! Crashed before the manifest: nothing. After it: sealing again finds it equal and looks at the
 //! marks again.
@@ -17,7 +17,7 @@
 
 use std::collections::HashSet;
 
-use format::{GroupManifest, ManifestEnvelope, ManifestHeader, PackName, TreeRef, path};
+use format::{GroupManifest, ManifestEnvelope, ManifestHeader, Marks, PackName, TreeRef, path};
 use futures::{StreamExt, TryStreamExt};
 use model::GroupId;
 use store::Put;
@@ -31,17 +31,30 @@ impl Depot {
     pub async fn seal_group(&self, manifest: &GroupManifest) -> Result<(), DepotError> {
         manifest.check().map_err(|error| DepotError::Invalid(error.to_string()))?;
         let named = self.named_packs(manifest).await?;
-        self.check_packs_exist(&named.packs).await?;
-        if let Some(pack) = self.marked(&named.packs).await? {
+        // Marks first: a pack that was collected leaves them, and then it is missing.
+        let before = self.newest_marks().await?;
+        if let Some(pack) = marked(before.as_ref(), &named.packs) {
+            return self.withdraw(manifest.group, pack).await;
+        }
+        if let Some(pack) = self.missing(&named.packs).await? {
             return self.withdraw(manifest.group, pack).await;
         }
         self.put_manifest(manifest).await?;
-        // Only now does every later collector see the group; one that looked before has left a mark.
-        let mut packs = named.packs;
-        if !self.still_there(&named.leaning_on).await? {
+        // Only now does every later collector see the group; one that looked before has left a mark,
+        // or, if more than one visit came between, may have deleted what it marked.
+        let (mut packs, leans) = (named.packs, self.still_there(&named.leaning_on).await?);
+        if !leans {
             packs = self.all_named_packs(manifest).await?;
         }
-        match self.marked(&packs).await? {
+        let after = self.newest_marks().await?;
+        if let Some(pack) = marked(after.as_ref(), &packs) {
+            return self.withdraw(manifest.group, pack).await;
+        }
+        let number = |marks: &Option<Marks>| marks.as_ref().map_or(0, |marks| marks.number);
+        if leans && number(&before) == number(&after) {
+            return Ok(());
+        }
+        match self.missing(&packs).await? {
             Some(pack) => self.withdraw(manifest.group, pack).await,
             None => Ok(()),
         }
@@ -104,28 +117,21 @@ impl Depot {
         }
     }
 
-    async fn check_packs_exist(&self, packs: &HashSet<PackName>) -> Result<(), DepotError> {
+    /// One of these packs that is not there, the smallest name of them.
+    async fn missing(&self, packs: &HashSet<PackName>) -> Result<Option<PackName>, DepotError> {
         let mut packs: Vec<PackName> = packs.iter().copied().collect();
         packs.sort_unstable();
         let look = |pack: PackName| async move {
-            let key = key(&path::pack(pack))?;
-            match self.objects.size(&key).await? {
-                Some(_) => Ok(()),
-                None => {
-                    self.known().forget();
-                    Err(DepotError::damaged(key.as_str(), "missing"))
-                }
-            }
+            let found = self.objects.size(&key(&path::pack(pack))?).await?;
+            Ok::<_, DepotError>(found.is_none().then_some(pack))
         };
-        let looks = futures::stream::iter(packs).map(look).buffered(self.settings.fetches());
-        looks.try_for_each(|()| async { Ok(()) }).await
-    }
-
-    /// One of these packs that a collector has its eye on, the smallest name of them.
-    async fn marked(&self, packs: &HashSet<PackName>) -> Result<Option<PackName>, DepotError> {
-        let marks = self.newest_marks().await?;
-        let marked = marks.iter().flat_map(|marks| &marks.packs).map(|mark| mark.pack);
-        Ok(marked.filter(|pack| packs.contains(pack)).min())
+        let mut looks = futures::stream::iter(packs).map(look).buffered(self.settings.fetches());
+        while let Some(looked) = looks.try_next().await? {
+            if looked.is_some() {
+                return Ok(looked);
+            }
+        }
+        Ok(None)
     }
 
     /// The packs a group names beyond those of the groups it is an increment of.
@@ -172,6 +178,12 @@ impl Depot {
         }
         Ok(true)
     }
+}
+
+/// One of these packs that a collector has its eye on, the smallest name of them.
+fn marked(marks: Option<&Marks>, packs: &HashSet<PackName>) -> Option<PackName> {
+    let marked = marks.into_iter().flat_map(|marks| &marks.packs).map(|mark| mark.pack);
+    marked.filter(|pack| packs.contains(pack)).min()
 }
 
 struct Increment {

@@ -457,6 +457,7 @@ fn sight(marks: Vec<Mark>, named: &[u8]) -> Sight {
     let marks =
         Marks { depot: DepotId::from_bits(1), number: 4, made: Timestamp::from_seconds(0), packs: marks };
     Sight {
+        began: Timestamp::from_seconds(10 * DAY_S),
         now: Timestamp::from_seconds(10 * DAY_S),
         marks: Some(marks),
         packs: [pack(1), pack(2)].into(),
