@@ -7,7 +7,7 @@ use format::{DepotHeader, KeySlot, PackName, Salt, SlotId, path, terms};
 use keys::{KeyWrap, WrappedKey};
 use model::{Clock, DepotId, Entropy, Timestamp, draw};
 use seal::KeyMaterial;
-use store::{Put, Store};
+use store::{ObjectKey, Put, Store};
 use tokio::sync::Semaphore;
 
 use crate::cache::{Frames, KnownChunks, PackCiphers};
@@ -69,6 +69,7 @@ impl Depot {
         let objects = Objects::new(store);
         let key = key(path::HEADER)?;
         let Some(bytes) = objects.find(&key).await? else {
+            check_empty(&objects, &key).await?;
             return Err(DepotError::Invalid("there is no depot in this place".to_owned()));
         };
         let header =
@@ -108,6 +109,13 @@ impl Depot {
 
     pub fn id(&self) -> DepotId {
         self.id
+    }
+
+    /// The same depot, with nothing remembered.
+    pub(crate) fn afresh(&self) -> Self {
+        let (objects, keys) = (self.objects.clone(), self.key_wrap.clone());
+        let (entropy, clock) = (self.entropy.clone(), self.clock.clone());
+        Self::assemble(objects, self.id, keys, entropy, clock, self.settings.clone())
     }
 
     async fn open_first_slot(&self) -> Result<(), DepotError> {
@@ -192,11 +200,7 @@ async fn open_header(
 ) -> Result<DepotHeader, DepotError> {
     let key = key(path::HEADER)?;
     if objects.find(&key).await?.is_none() {
-        for prefix in [path::KEYS, path::PACKS, path::GROUPS] {
-            if !objects.list_page(prefix, None, 1).await?.is_empty() {
-                return Err(DepotError::damaged(key.as_str(), "missing, though the depot is not empty"));
-            }
-        }
+        check_empty(objects, &key).await?;
         let header = DepotHeader { depot: draw(entropy), created: clock.now() };
         if objects.put(&key, header.encode().into()).await? == Put::Created {
             return Ok(header);
@@ -204,4 +208,14 @@ async fn open_header(
     }
     let bytes = objects.get(&key).await?;
     DepotHeader::decode(&bytes).map_err(|error| DepotError::unreadable(key.as_str(), error))
+}
+
+/// Where nothing else is, a missing header means no depot; else it is damage.
+async fn check_empty(objects: &Objects, header: &ObjectKey) -> Result<(), DepotError> {
+    for prefix in [path::KEYS, path::PACKS, path::GROUPS] {
+        if !objects.list_page(prefix, None, 1).await?.is_empty() {
+            return Err(DepotError::damaged(header.as_str(), "missing, though the depot is not empty"));
+        }
+    }
+    Ok(())
 }

@@ -63,7 +63,7 @@ impl DepotError {
 
     /// What decoding this object said.
     pub(crate) fn unreadable(object: impl Into<String>, error: FormatError) -> Self {
-        let (object, what) = (object.into(), error.to_string());
+        let (object, what) = (object.into(), in_words(error));
         match error {
             FormatError::Newer { .. } => Self::Newer { object, what },
             FormatError::NotOurs { .. } | FormatError::Damaged { .. } => Self::Damaged { object, what },
@@ -76,6 +76,14 @@ impl DepotError {
             StoreError::NotFound { .. } => Self::damaged(key.as_str(), "missing"),
             other => Self::Store(other),
         }
+    }
+}
+
+/// For sentences that say already that something is damaged, and which object.
+pub(crate) fn in_words(error: FormatError) -> String {
+    match error {
+        FormatError::Damaged { what, why } => format!("{what}: {why}"),
+        FormatError::NotOurs { .. } | FormatError::Newer { .. } => error.to_string(),
     }
 }
 

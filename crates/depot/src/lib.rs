@@ -56,5 +56,5 @@ pub use gc::{GcPlan, GcReport, Margins, PackFate};
 pub use restore::{RestoreDisk, RestoredDisk};
 pub use settings::Settings;
 pub use stats::DepotStats;
-pub use verify::{Depth, Finding, VerifyReport};
+pub use verify::{Depth, Finding, Hurt, Note, Verified, VerifyReport, VerifyStage, Verifying};
 pub use write::{Moved, Progressing, WriteDisk, WrittenDisk};

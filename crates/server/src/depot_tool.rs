@@ -11,6 +11,7 @@ mod nbd;
 mod place;
 mod raw;
 mod remove;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -52,10 +53,7 @@ async fn dispatch(connection: &Connection, arguments: DepotArgs) -> Result<(), F
     match command {
         DepotCommand::Init => look::init(&found.init().await?, output),
         DepotCommand::Check => check::check(&found, output).await,
-        DepotCommand::Verify { no_keys: true } => {
-            look::verify(&found.open_sealed().await?, false, output).await
-        }
-        DepotCommand::Verify { no_keys: false } => look::verify(&found.open().await?, true, output).await,
+        DepotCommand::Verify { no_keys } => verify::verify(found, !no_keys, output).await,
         DepotCommand::Ls => look::ls(&found.open().await?, output).await,
         DepotCommand::Diff { from, to } => look::diff(&found.open().await?, &from, &to, output).await,
         DepotCommand::Stats => look::stats(&found.open().await?, output).await,

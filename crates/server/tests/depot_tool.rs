@@ -246,8 +246,9 @@ fn damage_is_found_with_keys_and_without() {
         let name = pack.file_name().and_then(|name| name.to_str()).expect("a name");
         assert!(word(&finding["object"]).ends_with(name), "{report}");
         if knows_more {
-            assert_eq!((&finding["group"], &finding["snapshot"]), (&json!(group), &json!(snapshot)));
-            assert!(finding["range"].is_array());
+            let hurt = &finding["hurts"][0];
+            assert_eq!((&hurt["group"], &hurt["snapshot"]), (&json!(group), &json!(snapshot)));
+            assert!(hurt["ranges"][0].is_array() && hurt["bytes"].as_u64().is_some_and(|bytes| bytes > 0));
         }
     }
     // And it is never handed out.

@@ -1,10 +1,9 @@
-//! Commands that only look: what is there, where two snapshots differ, what is damaged.
+//! Commands that only look: what is there, and where two snapshots differ.
 
-use depot::{Depth, DiskManifest, Finding, GroupManifest};
+use depot::{DiskManifest, GroupManifest};
 use model::{ByteCount, ConsistencyLevel, DiskKind, Extent, GroupId, SnapshotId};
 use serde::Serialize;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use super::meter::{Cost, Meter};
 use super::place::Open;
@@ -177,52 +176,4 @@ pub(super) async fn stats(open: &Open, output: Output) -> Result<(), Failure> {
         stats.condemned_packs
     );
     output::one(output, &value, &sentence)
-}
-
-pub(super) async fn verify(open: &Open, with_keys: bool, output: Output) -> Result<(), Failure> {
-    let meter = Meter::start("verify");
-    let depth = if with_keys { Depth::Data } else { Depth::Names };
-    let report = open.depot.verify(depth, &CancellationToken::new()).await;
-    let report = report.map_err(|error| open.failed(error))?;
-    let cost = Cost { bytes_fetched: open.bytes_fetched(), ..meter.stop() };
-    let value = json!({
-        "with_keys": with_keys, "packs": report.packs, "groups": report.groups, "chunks": report.chunks,
-        "findings": report.findings.iter().map(finding_json).collect::<Vec<_>>(), "cost": cost,
-    });
-    let looked_at = match with_keys {
-        true => format!(
-            "{} chunks of {} groups opened and compared with their names",
-            report.chunks, report.groups
-        ),
-        false => format!("{} packs and {} manifests compared with their sums", report.packs, report.groups),
-    };
-    let mut lines: Vec<String> = report.findings.iter().map(finding_words).collect();
-    lines.push(looked_at);
-    output::one(output, &value, &lines.join("\n"))?;
-    match report.findings.len() {
-        0 => Ok(()),
-        count => Err(Failure::Failed(format!("damage found: {count} findings"))),
-    }
-}
-
-fn finding_json(finding: &Finding) -> serde_json::Value {
-    json!({
-        "object": finding.object, "what": finding.what,
-        "group": finding.group, "snapshot": finding.snapshot,
-        "range": finding.range.map(|range| (range.offset, range.len)),
-    })
-}
-
-fn finding_words(finding: &Finding) -> String {
-    let mut words = format!("{}: {}", finding.object, finding.what);
-    if let Some(group) = finding.group {
-        words.push_str(&format!("; group {group}"));
-    }
-    if let Some(snapshot) = finding.snapshot {
-        words.push_str(&format!("; snapshot {snapshot}"));
-    }
-    if let Some(range) = finding.range {
-        words.push_str(&format!("; {} bytes at {}", range.len, range.offset));
-    }
-    words
 }

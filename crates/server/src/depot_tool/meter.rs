@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use depot::{Moved, Progressing};
+use depot::{Moved, Progressing, VerifyStage, Verifying};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -51,6 +51,18 @@ impl Meter {
         Arc::new(move |Moved { position, total, .. }| {
             bar.set_length(total);
             bar.set_position(position);
+        })
+    }
+
+    /// Moves the bar of a look for damage.
+    pub(super) fn verifying(&self) -> Verifying {
+        let bar = self.bar.clone();
+        Arc::new(move |at| {
+            if at.stage == VerifyStage::Trees && at.bytes < at.bytes_total {
+                bar.set_prefix("verify trees");
+            }
+            bar.set_length(at.bytes_total);
+            bar.set_position(at.bytes);
         })
     }
 

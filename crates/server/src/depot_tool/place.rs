@@ -88,11 +88,27 @@ impl Found {
         Ok(Open { place: self.place, depot, region, store: self.store })
     }
 
-    /// Opens the depot there is, for what can be seen without any key.
-    pub(super) async fn open_sealed(self) -> Result<Open, Failure> {
-        let depot = self.with(Arc::new(NoKeys)).await?;
-        let region = RegionId(String::new());
-        Ok(Open { place: self.place, depot, region, store: self.store })
+    /// Opens the depot there is, to look for damage: none if it is too damaged to be opened.
+    pub(super) async fn open_if_whole(&self) -> Result<Option<Arc<Depot>>, Failure> {
+        let keys = Arc::new(AnyRegion { sealer: self.sealer(false)?, region: OnceLock::new() });
+        let store: Arc<dyn Store> = self.store.clone();
+        let (entropy, clock) = (Arc::new(RealEntropy), Arc::new(RealClock));
+        let damaged = |error: &DepotError| {
+            matches!(error, DepotError::Damaged { .. } | DepotError::Newer { .. })
+        };
+        let depot = match Depot::open(store, keys, entropy, clock, Settings::default()).await {
+            Err(error) if damaged(&error) => return Ok(None),
+            opened => opened.map_err(|error| failure(&self.place, error))?,
+        };
+        match depot.unlock().await {
+            Err(error) if !damaged(&error) => Err(failure(&self.place, error)),
+            _ => Ok(Some(depot)),
+        }
+    }
+
+    /// Bytes got from the store so far.
+    pub(super) fn bytes_fetched(&self) -> u64 {
+        self.store.tally(Operation::Get).bytes + self.store.tally(Operation::GetRange).bytes
     }
 
     /// Makes a depot, or opens the one there is.
@@ -204,19 +220,5 @@ pub(super) fn failure(place: &str, error: DepotError) -> Failure {
             request_id: String::new(),
         },
         other => Failure::Failed(other.to_string()),
-    }
-}
-
-/// Has no key, and says so.
-struct NoKeys;
-
-#[async_trait]
-impl KeyWrap for NoKeys {
-    async fn wrap(&self, _: &KeyMaterial, _: &str) -> Result<WrappedKey, KeyError> {
-        Err(KeyError::Refused)
-    }
-
-    async fn unwrap(&self, _: &WrappedKey, _: &str) -> Result<KeyMaterial, KeyError> {
-        Err(KeyError::Refused)
     }
 }
