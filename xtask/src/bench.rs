@@ -36,7 +36,9 @@ pub(crate) fn depot(janitor: &Janitor, flags: &[&str]) -> Result<()> {
     if options.only_images {
         return Ok(());
     }
-    timed("hikae, release build", hikae::build)?;
+    if options.growth || options.tools.iter().any(|tool| tool.is_hikae()) {
+        timed("hikae, release build", hikae::build)?;
+    }
     say(format!("this takes about {} minutes", minutes(&options)));
 
     let began = now();

@@ -118,7 +118,7 @@ impl Board<'_> {
     }
 
     fn memory(&self) -> Verdict {
-        let ours = self.0.iter().filter(|figure| matches!(figure.tool, Tool::Hikae | Tool::HikaeTracked));
+        let ours = self.0.iter().filter(|figure| figure.tool.is_hikae());
         let most = ours.max_by(|one, other| one.rss_mb.most.total_cmp(&other.rss_mb.most));
         Verdict {
             aim: "memory of any operation, in MB".to_owned(),

@@ -68,6 +68,10 @@ impl Tool {
         }
     }
 
+    pub(crate) const fn is_hikae(self) -> bool {
+        matches!(self, Self::Hikae | Self::HikaeTracked)
+    }
+
     /// One of a slow tool is enough: its range says little about anybody else.
     pub(crate) fn rounds(self, asked: u32) -> u32 {
         if self == Self::Casync { 1 } else { asked }
