@@ -122,14 +122,8 @@ impl Depot {
         let key = key(&path::key_slot(self.slot))?;
         if self.objects.find(&key).await?.is_none() {
             // A key lost is not a key never made: nothing sealed may be left without one.
-            for prefix in [path::PACKS, path::GROUPS] {
-                if !self.objects.list_page(prefix, None, 1).await?.is_empty() {
-                    return Err(DepotError::damaged(
-                        key.as_str(),
-                        "missing, though the depot holds snapshots",
-                    ));
-                }
-            }
+            let what = "missing, though the depot holds snapshots";
+            check_none_under(&self.objects, &[path::PACKS, path::GROUPS], &key, what).await?;
             let slot = self.new_slot().await?;
             // Whoever came first has made the slot; the one that is there counts.
             self.objects.put(&key, slot.encode().into()).await?;
@@ -212,9 +206,21 @@ async fn open_header(
 
 /// Where nothing else is, a missing header means no depot; else it is damage.
 async fn check_empty(objects: &Objects, header: &ObjectKey) -> Result<(), DepotError> {
-    for prefix in [path::KEYS, path::PACKS, path::GROUPS] {
-        if !objects.list_page(prefix, None, 1).await?.is_empty() {
-            return Err(DepotError::damaged(header.as_str(), "missing, though the depot is not empty"));
+    let what = "missing, though the depot is not empty";
+    check_none_under(objects, &[path::KEYS, path::PACKS, path::GROUPS], header, what).await
+}
+
+/// An object that was not there is missing if others are that came after it.
+async fn check_none_under(
+    objects: &Objects,
+    prefixes: &[&str],
+    missing: &ObjectKey,
+    what: &str,
+) -> Result<(), DepotError> {
+    for prefix in prefixes {
+        // Looked for again: somebody may have made it, and the others after it, since.
+        if !objects.list_page(prefix, None, 1).await?.is_empty() && objects.find(missing).await?.is_none() {
+            return Err(DepotError::damaged(missing.as_str(), what));
         }
     }
     Ok(())

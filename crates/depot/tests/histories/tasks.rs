@@ -245,8 +245,9 @@ impl Actor {
             Ok(report) => {
                 for finding in &report.findings {
                     // One being sealed too late, or taken back, may be seen half way.
-                    let of_sealed =
-                        finding.group.is_none_or(|group| shared.standing(group.bits()) == Standing::Sealed);
+                    let is_sealed = |group: GroupId| shared.standing(group.bits()) == Standing::Sealed;
+                    let hurts = &finding.hurts;
+                    let of_sealed = hurts.is_empty() || hurts.iter().any(|hurt| is_sealed(hurt.group));
                     assert!(!of_sealed, "{finding:?}");
                 }
             }
