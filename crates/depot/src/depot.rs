@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use crate::cache::{Frames, KnownChunks, PackCiphers};
 use crate::cipher::SlotKeys;
 use crate::objects::{Objects, key};
+use crate::reach::Remembered;
 use crate::{DepotError, Settings};
 
 /// A region's snapshot storage: a bucket prefix and its keys.
@@ -32,6 +33,8 @@ pub struct Depot {
     ciphers: Mutex<PackCiphers>,
     /// Packs this process put here, and when: no group may name them yet.
     fresh: Mutex<HashMap<PackName, Timestamp>>,
+    /// Of the last look of a collector.
+    remembered: Mutex<Remembered>,
 }
 
 impl std::fmt::Debug for Depot {
@@ -103,6 +106,7 @@ impl Depot {
             frames: Mutex::new(Frames::new(settings.cache_len)),
             ciphers: Mutex::default(),
             fresh: Mutex::default(),
+            remembered: Mutex::default(),
             settings,
         }
     }
@@ -176,6 +180,9 @@ impl Depot {
     }
     pub(crate) fn ciphers(&self) -> MutexGuard<'_, PackCiphers> {
         lock(&self.ciphers)
+    }
+    pub(crate) fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        lock(&self.remembered)
     }
     pub(crate) fn fresh(&self) -> MutexGuard<'_, HashMap<PackName, Timestamp>> {
         lock(&self.fresh)

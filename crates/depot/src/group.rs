@@ -2,7 +2,8 @@
 //!
 //! # Consistency
 //! A manifest is put after every pack it needs was seen to be there, and nobody is told before a
-//! look at the collection marks has shown that none of them is going away, or has gone meanwhile.
+//! look at the collection marks has shown that none of them is going away, or gone. What nodes say of
+//! the packs below them is checked here, before collection believes it.
 //! # Crash consistency
 //! Crashed before the manifest: nothing. After it: sealing again finds it equal and looks at the
 //! marks again.
@@ -17,7 +18,7 @@
 
 use std::collections::HashSet;
 
-use format::{GroupManifest, ManifestEnvelope, ManifestHeader, Marks, PackName, TreeRef, path};
+use format::{GroupManifest, ManifestEnvelope, ManifestHeader, PackName, TreeRef, path};
 use futures::{StreamExt, TryStreamExt};
 use model::GroupId;
 use store::Put;
@@ -31,33 +32,43 @@ impl Depot {
     pub async fn seal_group(&self, manifest: &GroupManifest) -> Result<(), DepotError> {
         manifest.check().map_err(|error| DepotError::Invalid(error.to_string()))?;
         let named = self.named_packs(manifest).await?;
-        // Marks first: a pack that was collected leaves them, and then it is missing.
-        let before = self.newest_marks().await?;
-        if let Some(pack) = marked(before.as_ref(), &named.packs) {
-            return self.withdraw(manifest.group, pack).await;
+        let before = self.look_at_marks(&named.packs).await?;
+        if let Some(pack) = before.marked {
+            self.take_back(manifest).await?;
+            return Err(DepotError::Overtaken { pack });
         }
+        // After the look: what is there and not marked goes only when later marks have been made.
         if let Some(pack) = self.missing(&named.packs).await? {
-            return self.withdraw(manifest.group, pack).await;
+            self.take_back(manifest).await?;
+            return Err(DepotError::Overtaken { pack });
         }
         self.put_manifest(manifest).await?;
-        // Only now does every later collector see the group; one that looked before has left a mark,
-        // or, if more than one visit came between, may have deleted what it marked.
-        let (mut packs, leans) = (named.packs, self.still_there(&named.leaning_on).await?);
-        if !leans {
-            packs = self.all_named_packs(manifest).await?;
+        // Only now does every later collector see the group; one that looked before has left a mark.
+        let leaning = self.still_there(&named.leaning_on).await?;
+        let packs = if leaning {
+            named.packs
+        } else {
+            match self.all_named_packs(manifest).await {
+                Err(error @ DepotError::Damaged { .. }) => {
+                    self.take_back(manifest).await?;
+                    return Err(error);
+                }
+                packs => packs?,
+            }
+        };
+        let after = self.look_at_marks(&packs).await?;
+        let mut lost = after.marked;
+        if lost.is_none() && (!leaning || after.number != before.number) {
+            // A seal that slept long enough finds neither the pack nor the marks that condemned it.
+            lost = self.missing(&packs).await?;
         }
-        let after = self.newest_marks().await?;
-        if let Some(pack) = marked(after.as_ref(), &packs) {
-            return self.withdraw(manifest.group, pack).await;
+        if let Some(pack) = lost {
+            self.take_back(manifest).await?;
+            return Err(DepotError::Overtaken { pack });
         }
-        let number = |marks: &Option<Marks>| marks.as_ref().map_or(0, |marks| marks.number);
-        if leans && number(&before) == number(&after) {
-            return Ok(());
-        }
-        match self.missing(&packs).await? {
-            Some(pack) => self.withdraw(manifest.group, pack).await,
-            None => Ok(()),
-        }
+        // Once they have been of a group, they are like all others.
+        self.fresh().retain(|pack, _| !packs.contains(pack));
+        Ok(())
     }
 
     /// A group's manifest, if the group exists.
@@ -90,11 +101,15 @@ impl Depot {
         Ok(())
     }
 
-    async fn withdraw(&self, group: GroupId, pack: PackName) -> Result<(), DepotError> {
-        self.delete_group(group).await?;
+    /// Undoes a seal, if it was this one: under the same id another may have been answered.
+    async fn take_back(&self, manifest: &GroupManifest) -> Result<(), DepotError> {
         // What is remembered led here; it must not lead here again.
         self.known().forget();
-        Err(DepotError::Overtaken { pack })
+        match self.group(manifest.group).await? {
+            Some(found) if found == *manifest => self.delete_group(manifest.group).await,
+            Some(_) => Err(DepotError::Conflict { group: manifest.group }),
+            None => Ok(()),
+        }
     }
 
     async fn put_manifest(&self, manifest: &GroupManifest) -> Result<(), DepotError> {
@@ -117,7 +132,7 @@ impl Depot {
         }
     }
 
-    /// One of these packs that is not there, the smallest name of them.
+    /// One of these packs that is not there.
     async fn missing(&self, packs: &HashSet<PackName>) -> Result<Option<PackName>, DepotError> {
         let mut packs: Vec<PackName> = packs.iter().copied().collect();
         packs.sort_unstable();
@@ -125,13 +140,16 @@ impl Depot {
             let found = self.objects.size(&key(&path::pack(pack))?).await?;
             Ok::<_, DepotError>(found.is_none().then_some(pack))
         };
-        let mut looks = futures::stream::iter(packs).map(look).buffered(self.settings.fetches());
-        while let Some(looked) = looks.try_next().await? {
-            if looked.is_some() {
-                return Ok(looked);
-            }
-        }
-        Ok(None)
+        let looks = futures::stream::iter(packs).map(look).buffered(self.settings.fetches());
+        let missing: Option<Option<PackName>> =
+            looks.try_filter(|pack| std::future::ready(pack.is_some())).boxed().try_next().await?;
+        Ok(missing.flatten())
+    }
+
+    async fn look_at_marks(&self, packs: &HashSet<PackName>) -> Result<Look, DepotError> {
+        let Some(marks) = self.newest_marks().await? else { return Ok(Look { number: 0, marked: None }) };
+        let marked = marks.packs.iter().map(|mark| mark.pack).filter(|pack| packs.contains(pack)).min();
+        Ok(Look { number: marks.number, marked })
     }
 
     /// The packs a group names beyond those of the groups it is an increment of.
@@ -140,7 +158,7 @@ impl Depot {
     /// a group it can see, and that one was looked at when it was sealed.
     async fn named_packs(&self, manifest: &GroupManifest) -> Result<Increment, DepotError> {
         let mut named = Named::default();
-        let mut leaning_on = HashSet::new();
+        let mut leaning_on = Vec::new();
         for disk in &manifest.disks {
             let mut base = None;
             let Some(of) = disk.base else {
@@ -154,7 +172,7 @@ impl Depot {
             };
             if let Some(group) = found {
                 base = group.disks.iter().find(|base| base.snapshot == of.snapshot).map(|base| base.tree);
-                leaning_on.insert(of.group);
+                leaning_on.push(group);
             }
             named.add(self, &disk.tree, base.as_ref()).await?;
         }
@@ -170,24 +188,28 @@ impl Depot {
         Ok(named.packs)
     }
 
-    async fn still_there(&self, groups: &HashSet<GroupId>) -> Result<bool, DepotError> {
+    /// Whether these very groups exist, and not others in their place.
+    async fn still_there(&self, groups: &[GroupManifest]) -> Result<bool, DepotError> {
         for group in groups {
-            if self.objects.size(&key(&path::group(*group))?).await?.is_none() {
-                return Ok(false);
+            match self.group(group.group).await {
+                Ok(Some(found)) if found == *group => {}
+                Ok(_) | Err(DepotError::Damaged { .. }) => return Ok(false),
+                Err(error) => return Err(error),
             }
         }
         Ok(true)
     }
 }
 
-/// One of these packs that a collector has its eye on, the smallest name of them.
-fn marked(marks: Option<&Marks>, packs: &HashSet<PackName>) -> Option<PackName> {
-    let marked = marks.into_iter().flat_map(|marks| &marks.packs).map(|mark| mark.pack);
-    marked.filter(|pack| packs.contains(pack)).min()
+/// What the newest marks say of some packs.
+struct Look {
+    number: u64,
+    /// One that a collector has its eye on, the smallest name of them.
+    marked: Option<PackName>,
 }
 
 struct Increment {
     packs: HashSet<PackName>,
     /// Groups whose existence keeps the rest.
-    leaning_on: HashSet<GroupId>,
+    leaning_on: Vec<GroupManifest>,
 }

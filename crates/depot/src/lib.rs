@@ -37,6 +37,7 @@ mod group;
 mod objects;
 mod packer;
 mod plan;
+mod reach;
 mod read;
 mod restore;
 mod settings;

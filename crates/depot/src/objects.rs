@@ -111,11 +111,21 @@ impl Objects {
         after: Option<ObjectKey>,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Vec<T>, DepotError> {
-        let (mut found, mut after) = (Vec::new(), after);
+        self.list_lines(prefix, after, |line| parse(line.key.as_str())).await
+    }
+
+    /// The same, with all that a listing says.
+    pub(crate) async fn list_lines<T>(
+        &self,
+        prefix: &str,
+        mut after: Option<ObjectKey>,
+        parse: impl Fn(&Listed) -> Option<T>,
+    ) -> Result<Vec<T>, DepotError> {
+        let mut found = Vec::new();
         loop {
             let page = self.list_page(prefix, after.as_ref(), LIST_MAX).await?;
             let more = page.len() >= LIST_MAX;
-            found.extend(page.iter().filter_map(|listed| parse(listed.key.as_str())));
+            found.extend(page.iter().filter_map(&parse));
             match page.into_iter().next_back() {
                 Some(last) if more => after = Some(last.key),
                 _ => return Ok(found),

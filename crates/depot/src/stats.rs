@@ -6,7 +6,7 @@ use format::{MarkState, PackName, path};
 use model::{ByteCount, SnapshotId};
 use store::LIST_MAX;
 
-use crate::walk::Named;
+use crate::reach::{Needs, Remembered};
 use crate::{Depot, DepotError};
 
 /// Sums over a whole depot.
@@ -27,10 +27,10 @@ pub struct DepotStats {
 }
 
 impl Depot {
-    /// Counts everything: reads every manifest and every tree node, and no data.
+    /// Counts everything: reads every manifest and the upper nodes of every tree, and no data.
     pub async fn stats(&self) -> Result<DepotStats, DepotError> {
         let mut stats = DepotStats::default();
-        let (mut named, mut snapshots) = (Named::default(), HashSet::<SnapshotId>::new());
+        let (needs, mut snapshots) = (Needs::new(self, Remembered::default()), HashSet::<SnapshotId>::new());
         for id in self.groups().await? {
             // One deleted since the listing counts for nothing.
             let Some(group) = self.group(id).await? else { continue };
@@ -38,14 +38,15 @@ impl Depot {
             for disk in &group.disks {
                 snapshots.insert(disk.snapshot);
                 stats.disk_bytes += ByteCount(disk.tree.size);
-                named.add(self, &disk.tree, None).await?;
+                needs.add(&disk.tree).await?;
             }
         }
         stats.snapshots = snapshots.len();
+        let (needed, _) = needs.end();
         for (pack, size) in self.pack_sizes().await? {
             stats.packs += 1;
             stats.pack_bytes += size;
-            if named.packs.contains(&pack) {
+            if needed.contains(&pack.stem()) {
                 stats.needed_packs += 1;
                 stats.needed_bytes += size;
             }

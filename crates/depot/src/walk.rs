@@ -1,11 +1,12 @@
 //! Walks trees, in disk order, entering only what the walker wants to see.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use format::{Link, Node, PackName, TreeRef};
+use format::{Link, Node, PackName, PackStem, TreeRef, path};
 
 use crate::cipher::SlotKeys;
+use crate::reach::{NodePlace, node_place};
 use crate::read::{Cursor, usize_of};
 use crate::{Depot, DepotError};
 
@@ -53,12 +54,12 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Packs that trees name, gathered tree by tree; what was seen is not looked at again.
+/// Packs that trees name, read down to the leaves, tree by tree; what was seen is not looked at again.
+/// On the way, what nodes say of the packs below their children is held against what is there.
 #[derive(Debug, Default)]
 pub(crate) struct Named {
     pub(crate) packs: HashSet<PackName>,
-    /// Nodes by where they lie.
-    seen: HashSet<(PackName, u32, u32)>,
+    seen: HashSet<NodePlace>,
 }
 
 impl Named {
@@ -73,24 +74,44 @@ impl Named {
         let alike = |base: &&TreeRef| (base.slot, base.geometry) == (tree.slot, tree.geometry);
         let mut base = base.filter(alike).map(|base| Cursor::new(depot, *base, keys.clone()));
         let mut walk = Walk::new(depot, *tree, keys);
+        // Of the children of nodes on the way down: what is said to be below them.
+        let mut said: HashMap<(u8, u64), Vec<PackStem>> = HashMap::new();
         while let Some(step) = walk.next() {
-            let place = step.link.place;
-            if !self.seen.insert((place.pack, place.frame, place.at)) {
+            let said_here = said.remove(&(step.level, step.index));
+            if !self.seen.insert(node_place(&step.link)) {
                 continue;
             }
             if let Some(base) = &mut base
                 && base.link(step.level, step.index).await? == Some(step.link)
             {
+                if said_here.is_some() && said_here != base.below(step.level, step.index).await? {
+                    return Err(wrong_about(&step));
+                }
                 continue;
             }
-            self.packs.insert(place.pack);
+            self.packs.insert(step.link.place.pack);
             let node = walk.enter(&step).await?;
+            if said_here.is_some() && said_here != node.reach(step.link.place.pack) {
+                return Err(wrong_about(&step));
+            }
             if step.level == 0 {
                 self.packs.extend(node.children.iter().flatten().map(|link| link.place.pack));
+                continue;
+            }
+            let first = step.index * u64::from(tree.geometry.fan_out(step.level));
+            for (child, _) in (0..).zip(&node.children).filter(|(_, child)| child.is_some()) {
+                if let Some(below) = node.below_child(usize_of(child)) {
+                    said.insert((step.level - 1, first + child), below);
+                }
             }
         }
         Ok(())
     }
+}
+
+fn wrong_about(step: &Step) -> DepotError {
+    let object = path::pack(step.link.place.pack);
+    DepotError::damaged(object, "a tree node above one in it is wrong about the packs below")
 }
 
 impl Cursor<'_> {
@@ -102,5 +123,16 @@ impl Cursor<'_> {
         let fan_out = u64::from(self.tree.geometry.fan_out(level + 1));
         let parent = self.node(level + 1, index / fan_out).await?;
         Ok(parent.and_then(|parent| parent.children[usize_of(index % fan_out)]))
+    }
+
+    /// What packs are said to be below the node at a place of a level, by whoever is above it.
+    async fn below(&mut self, level: u8, index: u64) -> Result<Option<Vec<PackStem>>, DepotError> {
+        if level == self.tree.root_level() {
+            let Some(root) = self.tree.root else { return Ok(None) };
+            return Ok(self.node(level, index).await?.and_then(|node| node.reach(root.place.pack)));
+        }
+        let fan_out = u64::from(self.tree.geometry.fan_out(level + 1));
+        let parent = self.node(level + 1, index / fan_out).await?;
+        Ok(parent.and_then(|parent| parent.below_child(usize_of(index % fan_out))))
     }
 }

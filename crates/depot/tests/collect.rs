@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use common::{Disk, SECTOR, World, content, manifest, objects, restore, small, write};
 use format::{Mark, MarkState, Marks, PackName};
-use hikae_depot::gc::{Sight, decide};
+use hikae_depot::gc::{Newest, Sight, decide};
 use hikae_depot::{Depot, DepotError, Margins};
 use model::{DepotId, GroupId, Timestamp};
 use proptest::prelude::*;
@@ -459,9 +459,10 @@ fn sight(marks: Vec<Mark>, named: &[u8]) -> Sight {
     Sight {
         began: Timestamp::from_seconds(10 * DAY_S),
         now: Timestamp::from_seconds(10 * DAY_S),
-        marks: Some(marks),
+        newest: Newest::Read(marks),
+        numbers: vec![1, 2, 3, 4],
         packs: [pack(1), pack(2)].into(),
-        named: named.iter().map(|byte| pack(*byte)).collect::<HashSet<_>>(),
+        named: named.iter().map(|byte| pack(*byte).stem()).collect::<HashSet<_>>(),
         fresh: HashMap::new(),
     }
 }

@@ -22,13 +22,13 @@ pub struct Marks {
     pub packs: Vec<Mark>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Mark {
     pub pack: PackName,
     pub state: MarkState,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MarkState {
     /// Not needed when last looked at, and first seen so at this time.
     Marked { since: Timestamp },

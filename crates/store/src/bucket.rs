@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;
+use model::Timestamp;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
@@ -15,7 +16,7 @@ use crate::{Doomed, LIST_MAX, Listed, OBJECT_BYTES_MAX, ObjectKey, Put, Store, S
 
 /// A store that forgets everything when dropped.
 pub fn memory() -> Arc<dyn Store> {
-    Arc::new(Bucket::new(Arc::new(InMemory::new()), ""))
+    Arc::new(Bucket { timeless: true, ..Bucket::new(Arc::new(InMemory::new()), "") })
 }
 
 /// Objects under one prefix of an object store.
@@ -24,13 +25,15 @@ pub(crate) struct Bucket {
     inner: Arc<dyn ObjectStore>,
     /// Empty, or ends in a slash.
     prefix: String,
+    /// Whoever uses it may have a clock of his own, with which the store's would not agree.
+    timeless: bool,
 }
 
 impl Bucket {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>, prefix: &str) -> Self {
         let prefix = prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Self { inner, prefix }
+        Self { inner, prefix, timeless: false }
     }
 
     /// The name inside the bucket. Our characters need no escaping, so this is the name verbatim.
@@ -62,7 +65,8 @@ impl Bucket {
     /// A line of a listing, unless the name is none we give.
     fn listed(&self, meta: &ObjectMeta) -> Option<Listed> {
         let key = meta.location.as_ref().strip_prefix(&self.prefix)?;
-        Some(Listed { key: ObjectKey::new(key).ok()?, size: meta.size })
+        let created = (!self.timeless).then(|| Timestamp(meta.last_modified.timestamp_micros()));
+        Some(Listed { key: ObjectKey::new(key).ok()?, size: meta.size, stamp: meta.e_tag.clone(), created })
     }
 }
 

@@ -20,6 +20,7 @@ pub async fn all(store: &dyn Store, root: &str) {
     suite.listings_are_complete_and_sorted().await;
     suite.many_objects_are_paged_through().await;
     suite.deleting_is_idempotent().await;
+    suite.what_is_made_again_has_another_stamp().await;
     suite.odd_sizes_survive().await;
     suite.clean_up().await;
 }
@@ -96,6 +97,24 @@ impl Suite<'_> {
             let got = self.store.get_range(&key, range.clone()).await;
             assert!(matches!(got, Err(StoreError::Failed { .. })), "{range:?} gave {got:?}");
         }
+    }
+
+    async fn what_is_made_again_has_another_stamp(&self) {
+        let key = self.key("stamped");
+        let mut stamps = Vec::new();
+        for content in [b"one", b"two"] {
+            self.put("stamped", content).await;
+            let listed = self.store.list(key.as_str(), None, 1).await.expect("list");
+            let again = self.store.list(key.as_str(), None, 1).await.expect("list");
+            let [line] = &listed[..] else { panic!("{listed:?} for one object") };
+            assert!(
+                line.stamp.is_none() || line.stamp == again[0].stamp,
+                "the stamp changes, the object does not"
+            );
+            stamps.push(line.stamp.clone());
+            self.store.delete(&Doomed::condemn(key.clone())).await.expect("delete");
+        }
+        assert!(stamps[0].is_none() || stamps[0] != stamps[1], "two objects, one stamp");
     }
 
     async fn absence_is_certain(&self) {

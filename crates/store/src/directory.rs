@@ -27,11 +27,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use model::Timestamp;
 use object_store::local::LocalFileSystem;
 
 use crate::bucket::Bucket;
@@ -196,13 +199,29 @@ impl Walk {
         // Temporary files carry a '#', which no name of ours does.
         let Ok(key) = ObjectKey::new(name) else { return Ok(()) };
         match fs::symlink_metadata(self.root.join(key.as_str())) {
-            Ok(meta) => self.found.push(Listed { key, size: meta.len() }),
+            Ok(meta) => self.found.push(listed(key, &meta)),
             // Deleted while we looked.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
         Ok(())
     }
+}
+
+/// A file made so lately may be followed by another of the same number and, by a coarse clock, time.
+const STAMP_AGE_MIN: Duration = Duration::from_secs(2);
+
+#[expect(clippy::disallowed_methods, reason = "compared with the file system's own times, and nothing else")]
+fn age(meta: &fs::Metadata) -> Option<Duration> {
+    SystemTime::now().duration_since(meta.modified().ok()?).ok()
+}
+
+fn listed(key: ObjectKey, meta: &fs::Metadata) -> Listed {
+    let stamp = age(meta)
+        .filter(|age| *age >= STAMP_AGE_MIN)
+        .map(|_| format!("{:x}-{:x}.{:x}-{:x}", meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.len()));
+    let created = Timestamp(meta.mtime().saturating_mul(1_000_000).saturating_add(meta.mtime_nsec() / 1000));
+    Listed { key, size: meta.len(), stamp, created: Some(created) }
 }
 
 /// Makes a folder and those above it that are missing, and syncs every folder whose entries changed.

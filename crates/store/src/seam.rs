@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use model::Timestamp;
 
 use crate::{Doomed, ObjectKey, StoreError};
 
@@ -62,6 +63,11 @@ pub enum Put {
 pub struct Listed {
     pub key: ObjectKey,
     pub size: u64,
+    /// Another object of this name, made after this one was deleted, has another stamp. `None`: the
+    /// store cannot tell them apart, or not yet.
+    pub stamp: Option<String>,
+    /// When it was created, by the store's own clock; `None` if that is no clock.
+    pub created: Option<Timestamp>,
 }
 
 /// The verbs of [`Store`], for those who count or break them.

@@ -33,6 +33,10 @@ impl CollectGarbage {
                 Ok(collected) => {
                     tracing::info!(region = %region.id, ?collected, "garbage collected");
                     report.acted_on += 1;
+                    let troubles = collected.troubles.into_iter().chain(collected.refused);
+                    report
+                        .troubles
+                        .extend(troubles.map(|trouble| format!("depot of {}: {trouble}", region.id)));
                 }
                 Err(error) => report.troubles.push(format!("depot of {}: {error}", region.id)),
             }

@@ -137,7 +137,7 @@ impl Survey {
         }
     }
 
-    fn sort_in(&mut self, Listed { key, size }: Listed) {
+    fn sort_in(&mut self, Listed { key, size, .. }: Listed) {
         let path = key.as_str();
         if let Some(pack) = path::parse_pack(path) {
             self.packs.push((pack, size));

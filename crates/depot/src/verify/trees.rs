@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use format::{Geometry, Link, Node, SlotId, TreeRef, path};
+use format::{Geometry, Link, Node, PackStem, SlotId, TreeRef, path};
 use futures::{StreamExt, TryStreamExt};
 
 use super::objects::DiskOf;
@@ -16,6 +16,9 @@ use crate::depot::lock;
 use crate::restore::{chunks_of, frame_of};
 use crate::{Depot, DepotError};
 
+const WRONG_BELOW: &str = "a tree node above one in it is wrong about the packs below: should its group be all that names \
+     one of them, collection could take it";
+
 /// The trees of all groups, those that can share nodes together.
 pub(super) struct Trees {
     disks: Vec<DiskOf>,
@@ -25,6 +28,8 @@ pub(super) struct Trees {
 /// A node or chunk at one place of the disk, and the trees that have it there.
 struct Shared {
     link: Link,
+    /// The packs that are said to be below, by the nodes above.
+    said: Option<Vec<PackStem>>,
     trees: Vec<u32>,
 }
 
@@ -103,14 +108,25 @@ impl Walk<'_> {
                 self.add_roots(level, &mut here);
             }
             let mut nodes: Vec<(Node, Vec<u32>)> = Vec::with_capacity(here.len());
-            for Shared { link, trees } in here {
+            for Shared { link, said, trees } in here {
                 if let Some(State::Lost(what)) = self.packs.state(link.place.pack) {
                     let object = path::pack(link.place.pack);
                     lock(self.tell).hurt_chunks(&object, what, &trees, self.span(level, index));
                     continue;
                 }
                 match self.depot.node(&self.keys, &self.like, &link, level).await {
-                    Ok(node) => nodes.push((node, trees)),
+                    Ok(node) => {
+                        if said.is_some() && said != node.reach(link.place.pack) {
+                            let object = path::pack(link.place.pack);
+                            lock(self.tell).hurt_chunks(
+                                &object,
+                                WRONG_BELOW,
+                                &trees,
+                                self.span(level, index),
+                            );
+                        }
+                        nodes.push((node, trees));
+                    }
                     Err(error) => self.flawed(error, &trees, self.span(level, index))?,
                 }
             }
@@ -151,7 +167,7 @@ impl Walk<'_> {
         for (link, trees) in roots {
             match here.iter_mut().find(|shared| shared.link == link) {
                 Some(shared) => shared.trees.extend(trees),
-                None => here.push(Shared { link, trees }),
+                None => here.push(Shared { link, said: None, trees }),
             }
         }
         here.sort_by_key(|shared| shared.trees[0]);
@@ -227,17 +243,18 @@ impl Walk<'_> {
 
 /// By child: what the nodes have there, and who shares it.
 fn children(nodes: Vec<(Node, Vec<u32>)>, fan_out: usize) -> Vec<Vec<Shared>> {
-    let mut below: Vec<HashMap<Link, Vec<u32>>> = Vec::new();
+    let mut below: Vec<HashMap<(Link, Option<Vec<PackStem>>), Vec<u32>>> = Vec::new();
     below.resize_with(fan_out, HashMap::new);
     for (node, trees) in nodes {
-        for (slot, link) in below.iter_mut().zip(&node.children) {
+        for (nth, (slot, link)) in below.iter_mut().zip(&node.children).enumerate() {
             if let Some(link) = link {
-                slot.entry(*link).or_default().extend(&trees);
+                slot.entry((*link, node.below_child(nth))).or_default().extend(&trees);
             }
         }
     }
-    let in_order = |links: HashMap<Link, Vec<u32>>| {
-        let mut shared: Vec<Shared> = links.into_iter().map(|(link, trees)| Shared { link, trees }).collect();
+    let in_order = |links: HashMap<(Link, Option<Vec<PackStem>>), Vec<u32>>| {
+        let shared = links.into_iter().map(|((link, said), trees)| Shared { link, said, trees });
+        let mut shared: Vec<Shared> = shared.collect();
         shared.sort_by_key(|shared| shared.trees[0]);
         shared
     };

@@ -30,11 +30,13 @@ pub(super) async fn collect(open: &Open, output: Output) -> Result<(), Failure> 
     }
     let value = json!({
         "packs": report.packs, "needed": report.named, "marked": report.marked, "deleted": report.deleted,
+        "troubles": report.troubles,
     });
     let sentence = format!(
         "{} packs, {} needed, {} marked, of which {} deleted",
         report.packs, report.named, report.marked, report.deleted
     );
+    let sentence = report.troubles.iter().fold(sentence, |all, trouble| all + "\n" + trouble);
     output::one(output, &value, &sentence)
 }
 
@@ -43,12 +45,15 @@ pub(super) async fn explain(open: &Open, output: Output) -> Result<(), Failure> 
     let fates: Vec<_> = plan.fates().map(|(pack, fate)| (pack.to_string(), fate)).collect();
     match output {
         Output::Json => output::json(&json!({
-            "packs": plan.packs, "needed": plan.named,
+            "packs": plan.packs, "needed": plan.named, "troubles": plan.troubles,
             "fates": fates.iter().map(|(pack, fate)| fate_json(pack, *fate)).collect::<Vec<_>>(),
         })),
         Output::Table => {
             for (pack, fate) in &fates {
                 output::write(&format!("{pack} {}\n", in_words(*fate)))?;
+            }
+            for trouble in &plan.troubles {
+                output::write(&format!("{trouble}\n"))?;
             }
             let gone = fates.iter().filter(|(_, fate)| *fate == PackFate::Delete).count();
             output::write(&format!("{} packs, {} needed, {gone} to be deleted\n", plan.packs, plan.named))
@@ -58,6 +63,7 @@ pub(super) async fn explain(open: &Open, output: Output) -> Result<(), Failure> 
 
 fn fate_json(pack: &str, fate: PackFate) -> serde_json::Value {
     match fate {
+        PackFate::Spare { until } => json!({"pack": pack, "fate": "spare", "until": until.seconds()}),
         PackFate::Mark { until } => json!({"pack": pack, "fate": "mark", "until": until.seconds()}),
         PackFate::Wait { since, until } => {
             json!({"pack": pack, "fate": "wait", "since": since.seconds(), "until": until.seconds()})
@@ -69,6 +75,9 @@ fn fate_json(pack: &str, fate: PackFate) -> serde_json::Value {
 fn in_words(fate: PackFate) -> String {
     let time = |stamp: Timestamp| output::time(Some(stamp.seconds()));
     match fate {
+        PackFate::Spare { until } => {
+            format!("no group names it yet, put lately: looked at again after {}", time(until))
+        }
         PackFate::Mark { until } => {
             format!("no group names it: would be marked, and goes after {} if none does by then", time(until))
         }
