@@ -241,9 +241,12 @@ impl Walk<'_> {
     }
 }
 
+/// Children at one place, with what is said of them, and the trees that have them.
+type Links = HashMap<(Link, Option<Vec<PackStem>>), Vec<u32>>;
+
 /// By child: what the nodes have there, and who shares it.
 fn children(nodes: Vec<(Node, Vec<u32>)>, fan_out: usize) -> Vec<Vec<Shared>> {
-    let mut below: Vec<HashMap<(Link, Option<Vec<PackStem>>), Vec<u32>>> = Vec::new();
+    let mut below: Vec<Links> = Vec::new();
     below.resize_with(fan_out, HashMap::new);
     for (node, trees) in nodes {
         for (nth, (slot, link)) in below.iter_mut().zip(&node.children).enumerate() {
@@ -252,7 +255,7 @@ fn children(nodes: Vec<(Node, Vec<u32>)>, fan_out: usize) -> Vec<Vec<Shared>> {
             }
         }
     }
-    let in_order = |links: HashMap<(Link, Option<Vec<PackStem>>), Vec<u32>>| {
+    let in_order = |links: Links| {
         let shared = links.into_iter().map(|((link, said), trees)| Shared { link, said, trees });
         let mut shared: Vec<Shared> = shared.collect();
         shared.sort_by_key(|shared| shared.trees[0]);
