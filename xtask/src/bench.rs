@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
+use self::memory::Filler;
 use self::options::Options;
 use self::report::Report;
 use self::round::Round;
@@ -16,6 +17,7 @@ mod chance;
 mod images;
 mod machine;
 mod measure;
+mod memory;
 mod options;
 mod report;
 mod round;
@@ -36,7 +38,7 @@ pub(crate) fn depot(janitor: &Janitor, flags: &[&str]) -> Result<()> {
     if options.only_images {
         return Ok(());
     }
-    if options.growth || options.tools.iter().any(|tool| tool.is_hikae()) {
+    if !options.built && (options.growth || options.tools.iter().any(|tool| tool.is_hikae())) {
         timed("hikae, release build", hikae::build)?;
     }
     say(format!("this takes about {} minutes", minutes(&options)));
@@ -48,9 +50,10 @@ pub(crate) fn depot(janitor: &Janitor, flags: &[&str]) -> Result<()> {
     let mut samples = if options.add { samples::load(&kept)? } else { Vec::new() };
     let first = samples.iter().map(|sample: &Sample| sample.round).max().unwrap_or(0) + 1;
     let mut loads = Vec::new();
+    let mut filler = Filler::new(&scratch)?;
     for number in first..first + options.rounds {
         loads.push(machine::quiet()?);
-        let round = Round { images: &images, scratch: &scratch, number };
+        let mut round = Round { images: &images, scratch: &scratch, filler: &mut filler, number };
         for tool in options.tools.iter().filter(|tool| number - first < tool.rounds(options.rounds)) {
             let measured = round.run(*tool).with_context(|| format!("measure {}", tool.name()))?;
             samples.extend(measured);

@@ -89,8 +89,6 @@ pub(crate) enum Image {
 }
 
 impl Image {
-    pub(crate) const ALL: [Self; 3] = [Self::Base, Self::OnePercent, Self::Day];
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Base => "base",

@@ -16,6 +16,7 @@ side by side on them, and compares every restore byte for byte. Needs root, 40 G
   --only TOOL    this tool alone; may be repeated. 'growth' is the part that has no peers
   --add          keep the samples of the runs before, and add these
   --keep         also write bench/results/<date>-<commit>.json and .md
+  --built        take the hikae that is in target/release, whatever it was built from
   --images       only make the images
 ";
 
@@ -28,6 +29,7 @@ pub(crate) struct Options {
     pub(crate) growth: bool,
     pub(crate) add: bool,
     pub(crate) keep: bool,
+    pub(crate) built: bool,
     pub(crate) only_images: bool,
 }
 
@@ -40,6 +42,7 @@ impl Options {
             growth: false,
             add: false,
             keep: false,
+            built: false,
             only_images: false,
         };
         let mut flags = flags.iter();
@@ -50,6 +53,7 @@ impl Options {
                 "--only" => options.only(flags.next().context("--only which tool?")?)?,
                 "--add" => options.add = true,
                 "--keep" => options.keep = true,
+                "--built" => options.built = true,
                 "--images" => options.only_images = true,
                 "--help" | "-h" => bail!("{USAGE}"),
                 unknown => bail!("bench knows no {unknown}\n\n{USAGE}"),

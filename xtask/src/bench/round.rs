@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
-use rustix::fs::{Advice, fadvise};
 
 use super::images::{Image, Images};
 use super::measure::{self, Cost};
+use super::memory::Filler;
 use super::samples::Sample;
 use super::sparse;
 use super::tools::{Backup, DISK, Op, Peer, Tool};
@@ -19,16 +19,19 @@ use crate::sh::say;
 pub(crate) struct Round<'a> {
     pub(crate) images: &'a Images,
     pub(crate) scratch: &'a Path,
+    pub(crate) filler: &'a mut Filler,
     pub(crate) number: u32,
 }
 
 impl Round<'_> {
-    pub(crate) fn run(&self, tool: Tool) -> Result<Vec<Sample>> {
+    pub(crate) fn run(&mut self, tool: Tool) -> Result<Vec<Sample>> {
         let home = empty(self.scratch.join(tool.name()))?;
         let mut peer = tool.open(&home)?;
         let mut samples = Vec::new();
         for op in Op::ALL {
             let before = bytes(&peer.depot())?;
+            self.filler.fill()?;
+            warm_all(&peer.depot())?;
             let cost = match op {
                 Op::Full | Op::Same | Op::OnePercent | Op::Day => Some(self.backup(peer.as_mut(), op)?),
                 Op::Restore => Some(self.restore(peer.as_ref())?),
@@ -59,12 +62,9 @@ impl Round<'_> {
         Ok(cost)
     }
 
-    /// Puts an image at the one place that all backups read: warm, alone in memory, and with times that no
-    /// tool has seen, so that it must read the data to know.
+    /// Puts an image at the one place that all backups read: warm, and with times that no tool has seen, so
+    /// that it must read the data to know.
     fn put(&self, image: Image) -> Result<PathBuf> {
-        for other in Image::ALL.into_iter().filter(|other| *other != image) {
-            forget(&self.images.path(other))?;
-        }
         let path = self.images.path(image);
         sparse::warm(&path)?;
         let source = empty(self.scratch.join("source"))?;
@@ -76,7 +76,6 @@ impl Round<'_> {
     }
 
     fn restore(&self, peer: &dyn Peer) -> Result<Cost> {
-        warm_all(&peer.depot())?;
         let into = empty(self.scratch.join("restored"))?;
         let (cost, _) = measure::run(&peer.restore(&into)?, self.scratch)?;
         let restored = into.join(DISK);
@@ -90,7 +89,6 @@ impl Round<'_> {
 
     fn verify(&self, peer: &dyn Peer, with_keys: bool) -> Result<Option<Cost>> {
         let Some(command) = peer.verify(with_keys) else { return Ok(None) };
-        warm_all(&peer.depot())?;
         Ok(Some(measure::run(&command, self.scratch)?.0))
     }
 }
@@ -98,10 +96,6 @@ impl Round<'_> {
 #[expect(clippy::disallowed_methods, reason = "a developer's tool reads the clock itself")]
 fn fresh() -> SystemTime {
     SystemTime::now()
-}
-
-fn forget(path: &Path) -> Result<()> {
-    fadvise(File::open(path)?, 0, None, Advice::DontNeed).context("take an image out of memory")
 }
 
 fn warm_all(directory: &Path) -> Result<()> {
