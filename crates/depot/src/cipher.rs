@@ -33,6 +33,11 @@ impl SlotKeys {
         Self { depot, slot, names: NameKeys::new(data_key.expose()), data_key }
     }
 
+    /// For what is remembered of this depot outside of it.
+    pub(crate) fn known_key(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(blake3::derive_key("hikae 2026-11 depot known chunks", self.data_key.expose()))
+    }
+
     pub(crate) fn pack(&self, salt: Salt) -> Result<Arc<PackCipher>, Unopened> {
         let key = cipher(&terms::pack_key(self.data_key.expose(), &salt))?;
         Ok(Arc::new(PackCipher { depot: self.depot, slot: self.slot, salt, key }))

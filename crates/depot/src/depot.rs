@@ -10,8 +10,9 @@ use seal::KeyMaterial;
 use store::{ObjectKey, Put, Store};
 use tokio::sync::Semaphore;
 
-use crate::cache::{Frames, KnownChunks, PackCiphers};
 use crate::cipher::SlotKeys;
+use crate::frames::{Frames, PackCiphers};
+use crate::known::Known;
 use crate::objects::{Objects, key};
 use crate::reach::Remembered;
 use crate::{DepotError, Settings};
@@ -28,8 +29,8 @@ pub struct Depot {
     pub(crate) uploads: Arc<Semaphore>,
     key_wrap: Arc<dyn KeyWrap>,
     slots: Mutex<HashMap<SlotId, Arc<SlotKeys>>>,
-    known: Arc<Mutex<KnownChunks>>,
-    frames: Mutex<Frames>,
+    pub(crate) known: Arc<Known>,
+    pub(crate) frames: Arc<Frames>,
     ciphers: Mutex<PackCiphers>,
     /// Packs this process put here, and when: no group may name them yet.
     fresh: Mutex<HashMap<PackName, Timestamp>>,
@@ -102,8 +103,13 @@ impl Depot {
             uploads: Arc::new(Semaphore::new(settings.uploads())),
             key_wrap: keys,
             slots: Mutex::default(),
-            known: Arc::new(Mutex::new(KnownChunks::new(settings.known_chunks))),
-            frames: Mutex::new(Frames::new(settings.cache_len)),
+            known: Arc::new(Known::new(
+                settings.known_chunks,
+                settings.known_folder.as_ref(),
+                id,
+                settings.parallelism > 1,
+            )),
+            frames: Arc::new(Frames::new(settings.cache_len)),
             ciphers: Mutex::default(),
             fresh: Mutex::default(),
             remembered: Mutex::default(),
@@ -169,15 +175,6 @@ impl Depot {
         Salt(salt)
     }
 
-    pub(crate) fn known(&self) -> MutexGuard<'_, KnownChunks> {
-        lock(&self.known)
-    }
-    pub(crate) fn known_shared(&self) -> Arc<Mutex<KnownChunks>> {
-        self.known.clone()
-    }
-    pub(crate) fn frames(&self) -> MutexGuard<'_, Frames> {
-        lock(&self.frames)
-    }
     pub(crate) fn ciphers(&self) -> MutexGuard<'_, PackCiphers> {
         lock(&self.ciphers)
     }

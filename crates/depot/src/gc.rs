@@ -197,7 +197,7 @@ impl Depot {
                 return Ok(report);
             }
         } else {
-            self.known().forget();
+            self.known.forget(decision.marks.iter().map(|mark| mark.pack));
             if !self.put_marks(&decision, sight.now).await? {
                 let refused = Some("another collector was faster".to_owned());
                 return Ok(GcReport { refused, ..report });

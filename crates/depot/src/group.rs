@@ -34,12 +34,12 @@ impl Depot {
         let named = self.named_packs(manifest).await?;
         let before = self.look_at_marks(&named.packs).await?;
         if let Some(pack) = before.marked {
-            self.take_back(manifest).await?;
+            self.take_back(manifest, Some(pack)).await?;
             return Err(DepotError::Overtaken { pack });
         }
         // After the look: what is there and not marked goes only when later marks have been made.
         if let Some(pack) = self.missing(&named.packs).await? {
-            self.take_back(manifest).await?;
+            self.take_back(manifest, Some(pack)).await?;
             return Err(DepotError::Overtaken { pack });
         }
         self.put_manifest(manifest).await?;
@@ -50,7 +50,7 @@ impl Depot {
         } else {
             match self.all_named_packs(manifest).await {
                 Err(error @ DepotError::Damaged { .. }) => {
-                    self.take_back(manifest).await?;
+                    self.take_back(manifest, None).await?;
                     return Err(error);
                 }
                 packs => packs?,
@@ -63,7 +63,7 @@ impl Depot {
             lost = self.missing(&packs).await?;
         }
         if let Some(pack) = lost {
-            self.take_back(manifest).await?;
+            self.take_back(manifest, Some(pack)).await?;
             return Err(DepotError::Overtaken { pack });
         }
         // Once they have been of a group, they are like all others.
@@ -102,9 +102,9 @@ impl Depot {
     }
 
     /// Undoes a seal, if it was this one: under the same id another may have been answered.
-    async fn take_back(&self, manifest: &GroupManifest) -> Result<(), DepotError> {
+    async fn take_back(&self, manifest: &GroupManifest, lost: Option<PackName>) -> Result<(), DepotError> {
         // What is remembered led here; it must not lead here again.
-        self.known().forget();
+        self.known.forget(lost);
         match self.group(manifest.group).await? {
             Some(found) if found == *manifest => self.delete_group(manifest.group).await,
             Some(_) => Err(DepotError::Conflict { group: manifest.group }),

@@ -26,19 +26,21 @@
 //! [`Settings`] bounds reads, frames, uploads and caches; a write of a disk of any size takes the
 //! same memory. Objects are bounded by `format`.
 
-mod cache;
 mod cipher;
 mod copy;
 mod depot;
 mod diff;
 mod error;
+mod frames;
 pub mod gc;
 mod group;
+mod known;
 mod objects;
 mod packer;
 mod plan;
 mod reach;
 mod read;
+mod rebuild;
 mod restore;
 mod settings;
 mod stats;
@@ -54,6 +56,7 @@ pub use diff::Differing;
 pub use error::DepotError;
 pub use format::{BaseSnapshot, DiskManifest, Geometry, GroupManifest, Origin, TreeRef};
 pub use gc::{GcPlan, GcReport, Margins, PackFate};
+pub use rebuild::{FoundGroup, PassedOver, RebuiltKnown};
 pub use restore::{RestoreDisk, RestoredDisk};
 pub use settings::Settings;
 pub use stats::DepotStats;

@@ -13,7 +13,7 @@ use format::{
 };
 
 use crate::cipher::{PackCipher, SlotKeys, Unopened};
-use crate::depot::lock;
+use crate::known::Contents as KnownContents;
 use crate::work::Work;
 use crate::{Depot, DepotError};
 
@@ -139,12 +139,12 @@ impl<'a> Packer<'a> {
         let turn = self.depot.uploads.clone().acquire_owned().await;
         let turn = turn.map_err(|error| DepotError::Internal(error.to_string()))?;
         let (objects, learned) = (self.depot.objects.clone(), contents.clone());
-        let (known, epoch) = (self.depot.known_shared(), self.epoch);
+        let (known, epoch) = (self.depot.known.clone(), self.epoch);
         let beside = self.depot.settings.parallelism > 1;
         let work = Work::start(beside, async move {
             objects.put_pack(pack, bytes).await?;
             drop(turn);
-            lock(&known).learn(epoch, pack, learned.values().copied());
+            known.learn(epoch, pack, KnownContents::of_links(learned.values().copied())).await;
             Ok(())
         });
         self.uploads.push_back(Upload { contents, work });

@@ -76,25 +76,21 @@ impl Depot {
 
     /// One frame, opened; kept for a while.
     pub(crate) async fn frame(&self, place: &Place, kind: FrameKind) -> Result<Bytes, DepotError> {
-        if let Some(frame) = self.frames().get(place.pack, place.frame) {
+        if let Some(frame) = self.frames.get(place) {
             // Another reference may say otherwise of the same frame; only what was opened counts.
             return Ok(frame);
         }
-        let frame = self.fetch(place, kind).await?;
-        self.frames().put(place.pack, place.frame, frame.clone());
-        Ok(frame)
-    }
-
-    async fn fetch(&self, place: &Place, kind: FrameKind) -> Result<Bytes, DepotError> {
-        let key = key(&path::pack(place.pack))?;
         let cipher = self.pack_cipher(place.pack).await?;
-        let sealed = self.objects.get_range(&key, place.offset, place.sealed_len).await?;
-        let (number, plain_len) = (place.frame, place.plain_len as usize);
-        let opened = Work::compute(self.settings.parallelism > 1, move || {
-            cipher.open(number, kind, &sealed, plain_len)
-        });
-        let opened = opened.wait().await?;
-        opened.map(Bytes::from).map_err(|error| DepotError::damaged(key.as_str(), error.0))
+        let key = key(&path::pack(place.pack))?;
+        let (objects, beside) = (self.objects.clone(), self.settings.parallelism > 1);
+        let Place { frame: number, offset, sealed_len, plain_len, .. } = *place;
+        let fetch = || async move {
+            let sealed = objects.get_range(&key, offset, sealed_len).await?;
+            let open = move || cipher.open(number, kind, &sealed, plain_len as usize);
+            let opened = Work::compute(beside, open).wait().await?;
+            opened.map(Bytes::from).map_err(|error| DepotError::damaged(key.as_str(), error.0))
+        };
+        self.frames.fetch(place, kind, beside, fetch).await
     }
 
     /// The key of a pack, by the salt in its header.

@@ -1,5 +1,7 @@
 //! What an operator or a test may set, with the relations that keep memory bounded.
 
+use std::path::PathBuf;
+
 use format::{FRAME_PLAIN_MAX, Geometry, PACK_LEN_MAX};
 
 use crate::DepotError;
@@ -24,8 +26,10 @@ pub struct Settings {
     pub zstd_level: i32,
     /// Opened frames kept in memory, in bytes.
     pub cache_len: usize,
-    /// Chunks remembered so that the same content need not be stored again.
+    /// Chunks remembered so that the same content need not be stored again: about 24 bytes each.
     pub known_chunks: usize,
+    /// Where they are kept for the next process; may be emptied or lost at any time.
+    pub known_folder: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -46,7 +50,8 @@ impl Settings {
             read_len: 1 << 20,
             zstd_level: 3,
             cache_len: 32 << 20,
-            known_chunks: 1 << 18,
+            known_chunks: 1 << 20,
+            known_folder: None,
         }
     }
 

@@ -13,7 +13,7 @@
 //! # Limits
 //! `Settings`: reads, frames and uploads in flight; drafts and chunks of one pack are bounded here.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -91,13 +91,11 @@ impl Depot {
         let keys = self.slot_keys(slot).await?;
         let marks = self.newest_marks().await?;
         let epoch = marks.as_ref().map_or(0, |marks| marks.number);
-        self.known().enter(epoch);
-        let avoid = marks.iter().flat_map(|marks| marks.packs.iter().map(|mark| mark.pack)).collect();
+        self.enter_known(marks.as_ref()).await?;
         let base = job.base.map(|tree| Cursor::new(self, tree, keys.clone()));
         let mut loom = Loom {
             depot: self,
             chunk_len: u64::from(geometry.chunk_len()),
-            avoid,
             packer: Packer::new(self, keys.clone(), epoch),
             weaver: Weaver::new(geometry, size, &keys.names, base),
             here: HashMap::new(),
@@ -127,8 +125,6 @@ impl Depot {
 struct Loom<'a> {
     depot: &'a Depot,
     chunk_len: u64,
-    /// Packs a collector has its eye on.
-    avoid: HashSet<PackName>,
     packer: Packer<'a>,
     weaver: Weaver<'a>,
     /// Chunks of the open pack.
@@ -159,7 +155,11 @@ impl Loom<'_> {
     async fn link(&mut self, chunk: u64, name: Name, bytes: &[u8]) -> Result<Link, DepotError> {
         let base = self.weaver.base_chunk(chunk).await?.filter(|link| link.name == name);
         let found = base.or_else(|| self.here.get(&name).copied()).or_else(|| self.packer.find(name));
-        if let Some(link) = found.or_else(|| self.depot.known().get(name, &self.avoid)) {
+        let found = match found {
+            None => self.depot.known_chunk(name).await?,
+            found => found,
+        };
+        if let Some(link) = found {
             return Ok(link);
         }
         let (at, len) = (narrow(self.frame.len())?, narrow(usize_of(self.chunk_len))?);
