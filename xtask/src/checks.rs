@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::janitor::Janitor;
 use crate::sh::{command, loud, now, say, succeeds, timed};
-use crate::{demo, guest, setup, tidy};
+use crate::{demo, fuzz, guest, setup, tidy};
 
 /// All tests, with everything they need. `arguments` go to cargo test, and then only cargo's tests run.
 pub(crate) fn test(janitor: &Janitor, arguments: &[&str]) -> Result<()> {
@@ -29,7 +29,10 @@ pub(crate) fn test(janitor: &Janitor, arguments: &[&str]) -> Result<()> {
 
 /// What CI runs.
 pub(crate) fn ci(janitor: &Janitor) -> Result<()> {
-    timed("format", || loud(&mut command("cargo", &["fmt", "--all", "--check"])))?;
+    timed("format", || {
+        loud(&mut command("cargo", &["fmt", "--all", "--check"]))?;
+        loud(&mut command("cargo", &["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]))
+    })?;
     timed("lints", || {
         loud(&mut command(
             "cargo",
@@ -42,5 +45,6 @@ pub(crate) fn ci(janitor: &Janitor) -> Result<()> {
     } else {
         say("deny: cargo-deny is not installed here, so licences and bans were NOT checked");
     }
+    fuzz::run(&[])?;
     test(janitor, &[])
 }

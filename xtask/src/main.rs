@@ -9,6 +9,7 @@ use crate::janitor::Janitor;
 mod bench;
 mod checks;
 mod demo;
+mod fuzz;
 mod guest;
 mod janitor;
 mod libvirtd;
@@ -23,7 +24,9 @@ usage: cargo xtask <command>
   demo --once    plays the whole scenario and exits 0 only if every check held
                  (--debug takes the build that the tests use: no wait, other figures)
   test [-- …]    all tests with all their set-up; what follows goes to cargo test
-  ci             what CI runs: format, lints, tidy, test
+  ci             what CI runs: format, lints, tidy, fuzz, test
+  fuzz [--seconds N] [TARGET…]
+                 builds the fuzz targets and runs them, a minute all together
   bench depot    peers and Hikae side by side on generated images (--help says more)
   clients        the official SDKs against a server with simulated instances
   setup          installs what tests and demo need, and starts nothing
@@ -55,6 +58,7 @@ fn run() -> Result<()> {
         ["clients"] => cleanly(demo::client_tests),
         ["setup"] => setup::install(),
         ["ci"] => cleanly(checks::ci),
+        ["fuzz", arguments @ ..] => fuzz::run(arguments),
         ["tidy"] => tidy::run(),
         ["deps"] => tidy::arrows::print(),
         ["guest"] => cleanly(guest::try_out),

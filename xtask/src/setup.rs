@@ -39,6 +39,11 @@ pub(crate) fn hypervisor() -> Result<()> {
     })
 }
 
+/// What building the fuzz targets takes beside cargo.
+pub(crate) fn packages_for_fuzzing() -> Result<()> {
+    packages::install(&["g++"])
+}
+
 /// Installs everything that tests and demo need, and starts nothing.
 pub(crate) fn install() -> Result<()> {
     hypervisor()?;

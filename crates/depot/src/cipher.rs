@@ -136,7 +136,7 @@ fn pack_up(plain: &[u8], level: i32) -> Vec<u8> {
     packed
 }
 
-fn unpack(packed: &[u8], plain_len: usize) -> Result<Vec<u8>, Unopened> {
+pub(crate) fn unpack(packed: &[u8], plain_len: usize) -> Result<Vec<u8>, Unopened> {
     match packed.split_first() {
         Some((&CODEC_RAW, plain)) => Ok(plain.to_vec()),
         // The result is bounded by what the reference, itself checked, says of it.

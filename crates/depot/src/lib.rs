@@ -31,6 +31,9 @@ mod copy;
 mod depot;
 mod diff;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod frames;
 pub mod gc;
 mod group;

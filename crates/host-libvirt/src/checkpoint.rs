@@ -79,7 +79,10 @@ fn judged_by_image(checkpoint: &Checkpoint, def: &DomainDef) -> Result<HashMap<S
     })
 }
 
-fn covered(xml: &str, is_good: impl Fn(&str, &Element) -> bool) -> Result<HashMap<String, bool>, Failure> {
+pub(crate) fn covered(
+    xml: &str,
+    is_good: impl Fn(&str, &Element) -> bool,
+) -> Result<HashMap<String, bool>, Failure> {
     let root = Element::parse(xml)?;
     let disks = root.child("disks").into_iter().flat_map(Element::elements);
     let covered = disks.filter(|disk| disk.attribute("checkpoint") == Some("bitmap")).filter_map(|disk| {

@@ -9,6 +9,9 @@ mod disks;
 mod domain;
 mod failure;
 mod ffi;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod host;
 mod image;

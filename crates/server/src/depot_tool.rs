@@ -9,6 +9,7 @@ mod look;
 mod meter;
 mod nbd;
 mod place;
+mod ranges;
 mod raw;
 mod remove;
 mod verify;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use host::{DiskExtent, DiskReader, HostError};
 use model::{ByteCount, Extent};
 
+use super::ranges;
 use crate::cli::failure::Failure;
 
 const FILE_BYTES_MAX: u64 = 256 << 20;
@@ -20,24 +21,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Extent>, Failure> {
         return Err(wrong("it is too long".to_owned()));
     }
     let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    let pairs: Vec<(u64, u64)> = serde_json::from_str(&text)
-        .map_err(|error| wrong(format!("not a JSON list of [offset, length]: {error}")))?;
-    let extents = pairs.into_iter().map(|(offset, len)| Extent { offset, len });
-    merge(extents.collect()).ok_or_else(|| wrong("a range ends beyond any disk".to_owned()))
-}
-
-/// In order, without empty ones, none touching another.
-fn merge(mut extents: Vec<Extent>) -> Option<Vec<Extent>> {
-    extents.sort_unstable_by_key(|extent| extent.offset);
-    let mut merged: Vec<Extent> = Vec::new();
-    for extent in extents.into_iter().filter(|extent| extent.len > 0) {
-        let end = extent.offset.checked_add(extent.len)?;
-        match merged.last_mut() {
-            Some(last) if extent.offset <= last.end() => last.len = last.len.max(end - last.offset),
-            _ => merged.push(extent),
-        }
-    }
-    Some(merged)
+    ranges::parse(&text).map_err(wrong)
 }
 
 /// An image of which only these ranges count as changed.
@@ -92,13 +76,6 @@ mod tests {
 
     fn extent((offset, len): (u64, u64)) -> Extent {
         Extent { offset, len }
-    }
-
-    #[test]
-    fn ranges_are_put_in_order_and_joined() {
-        let merged = merge([(50, 10), (0, 10), (5, 20), (25, 0), (60, 1)].map(extent).to_vec());
-        assert_eq!(merged, Some(vec![extent((0, 25)), extent((50, 11))]));
-        assert_eq!(merge(vec![extent((u64::MAX, 2))]), None);
     }
 
     #[test]
