@@ -3,6 +3,7 @@
 pub(crate) mod args;
 mod changed;
 mod check;
+mod copy;
 mod export;
 mod import;
 mod look;
@@ -11,6 +12,7 @@ mod nbd;
 mod place;
 mod ranges;
 mod raw;
+mod rebuild;
 mod remove;
 mod verify;
 
@@ -60,6 +62,11 @@ async fn dispatch(connection: &Connection, arguments: DepotArgs) -> Result<(), F
         DepotCommand::Stats => look::stats(&found.open().await?, output).await,
         DepotCommand::Export(arguments) => export::export(&found.open().await?, &arguments, output).await,
         DepotCommand::Import(arguments) => import::import(&found.open().await?, &arguments, output).await,
+        DepotCommand::Copy(arguments) => {
+            let to = place::find(&arguments.other(&place), connection, false).await?.open().await?;
+            copy::copy(&found.open().await?, &to, &arguments, output).await
+        }
+        DepotCommand::Rebuild => rebuild::rebuild(&found.open().await?, output).await,
         DepotCommand::Delete { group, yes } => {
             remove::delete(&found.open().await?, &group, yes, output).await
         }

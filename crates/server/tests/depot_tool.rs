@@ -41,6 +41,7 @@ impl World {
         for name in ["HIKAE_DEPOT", "HIKAE_ROOT_KEY", "HIKAE_DEPOT_SECRET", "HIKAE_DEPOT_ACCESS_KEY_ID"] {
             command.env_remove(name);
         }
+        command.env("XDG_CACHE_HOME", self.path("caches"));
         command.args(["--output", "json", "--region", "tokyo", "depot"]).args(arguments);
         command.arg("--depot").arg(self.depot()).arg("--root-key").arg(self.path("root.key"));
         command.output().expect("run hikae")
@@ -262,6 +263,74 @@ fn largest(folder: &Path) -> PathBuf {
     let files = folders.flat_map(|folder| fs::read_dir(folder.path()).expect("packs").flatten());
     let largest = files.max_by_key(|file| file.metadata().expect("a size").len());
     largest.expect("a pack").path()
+}
+
+/// There once, there again, and back from there; the second time only what is new goes over.
+#[test]
+fn groups_are_copied_to_another_depot_and_back() {
+    let (world, far) = (World::new(), World::new());
+    let disk = world.path("disk.raw");
+    let mut bytes = image(&disk);
+    let (first, snapshot) = world.import(&disk, &[]);
+    let (to, to_key) = (far.depot().display().to_string(), far.path("root.key").display().to_string());
+    let copy = |what: &str| world.tool(&["copy", what, "--to", &to, "--to-root-key", &to_key]);
+    let copied = copy(&snapshot);
+    assert_eq!(copied["groups"][0]["group"], json!(first));
+    assert_eq!((&copied["groups"][0]["was_there"], &copied["left"]), (&json!(false), &json!([])));
+    assert!(copied["cost"]["bytes_stored"].as_u64() > Some(2 * MIB as u64), "{copied}");
+
+    change(&disk, &mut bytes);
+    let (_, second) = world.import(&disk, &["--base", &snapshot]);
+    let again = copy("--all");
+    let (old, new) = (&again["groups"][0], &again["groups"][1]);
+    assert_eq!((&old["was_there"], &new["was_there"]), (&json!(true), &json!(false)), "{again}");
+    assert_eq!(new["disks"][0]["base"], json!(snapshot));
+    assert!(new["disks"][0]["read_bytes"].as_u64() < Some(MIB as u64), "{again}");
+    assert!(fs::read(far.export(&second, "there.raw", "raw")).expect("exported") == bytes);
+    assert_eq!(far.tool(&["verify"])["findings"], json!([]));
+
+    // What is lost here comes back from there.
+    world.tool(&["delete", &word(&new["group"]), "--yes"]);
+    let (back, back_key) =
+        (world.depot().display().to_string(), world.path("root.key").display().to_string());
+    let returned = far.tool(&["copy", &second, "--to", &back, "--to-root-key", &back_key]);
+    assert_eq!(returned["groups"][0]["disks"][0]["base"], json!(snapshot));
+    assert!(fs::read(world.export(&second, "back.raw", "raw")).expect("exported") == bytes);
+
+    let (code, words) = world.fails(&["copy", "--all", "--to", &back]);
+    assert_eq!(code, 2, "{words}");
+    let (code, words) = world.fails(&["copy", "--all", "--to", &world.path("nowhere").display().to_string()]);
+    assert_eq!((code, words.contains("no directory")), (2, true), "{words}");
+}
+
+/// A machine that knows nothing lists what is there, and stores nothing that is.
+#[test]
+fn a_bucket_and_a_key_tell_what_is_there() {
+    let world = World::new();
+    let disk = world.path("disk.raw");
+    image(&disk);
+    let (group, snapshot) = world.import(&disk, &["--no-cache"]);
+    let image_text = disk.display().to_string();
+    let stored = |options: &[&str]| {
+        let answer = world.tool(&[&["import", &image_text], options].concat());
+        answer["cost"]["bytes_stored"].as_u64().expect("a count")
+    };
+    assert!(stored(&["--no-cache"]) > 2 * MIB as u64);
+    let cache = world.path("cache").display().to_string();
+    let rebuilt = world.tool(&["rebuild", "--cache", &cache]);
+    let found = rebuilt["snapshots"].as_array().expect("a list");
+    assert!(found.iter().any(|row| (&row["group"], &row["snapshot"]) == (&json!(group), &json!(snapshot))));
+    assert_eq!((&rebuilt["groups"], &rebuilt["unreadable"]), (&json!(2), &json!([])));
+    assert!(rebuilt["known"]["chunks"].as_u64() > Some(128), "{rebuilt}");
+    assert!(stored(&["--cache", &cache]) < 64 << 10, "what the packs told was stored again");
+    assert_eq!(world.tool(&["rebuild", "--no-cache"])["known"], Value::Null);
+
+    let manifest = world.depot().join("groups").join(&group);
+    let mut bytes = fs::read(&manifest).expect("the manifest");
+    bytes[100] ^= 1;
+    fs::write(&manifest, bytes).expect("damage it");
+    let (code, words) = world.fails(&["rebuild", "--cache", &cache]);
+    assert_eq!((code, words.contains(&group)), (1, true), "{words}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ Examples:
   hikae depot diff s-… s-… --data /var/lib/hikae
   hikae depot verify --no-keys --depot 's3://backups/tokyo?endpoint=https://s3.example:9000'
   hikae depot import disk.raw --base s-… --changed auto --data /var/lib/hikae
+  hikae depot copy --all --to /mnt/usb/tokyo --data /var/lib/hikae
   hikae depot gc --explain --data /var/lib/hikae";
 
 #[derive(Debug, Args)]
@@ -49,6 +50,12 @@ pub(crate) struct Place {
     /// A file that holds its secret [default: the variable HIKAE_DEPOT_SECRET]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Depot options")]
     pub(crate) depot_secret_file: Option<PathBuf>,
+    /// Where to remember which chunks the depot has [default: <data>/known, else the user's cache folder]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Depot options")]
+    pub(crate) cache: Option<PathBuf>,
+    /// Remember nothing from one command to the next
+    #[arg(long, global = true, conflicts_with = "cache", help_heading = "Depot options")]
+    pub(crate) no_cache: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -89,6 +96,24 @@ pub(crate) enum DepotCommand {
         hikae depot import disk.qcow2 --format qcow2 --base s-… --data /var/lib/hikae\n  \
         hikae depot import nbd+unix:///vda?socket=/run/vda.sock --base s-… --changed ranges.json")]
     Import(ImportArgs),
+    /// Copy groups to another depot: only what it lacks
+    #[command(
+        after_help = "A copy keeps the ids of its group and snapshots; made twice, it is one. It starts from the \
+        nearest snapshot\nboth depots have. If it is interrupted, the next try finds what was stored. Stop the \
+        other depot's server\nmeanwhile: its collector takes what no group names yet for garbage, and the copy \
+        would have to begin anew.\n\nExamples:\n  \
+        hikae depot copy ssg-… --to /mnt/usb/tokyo --data /var/lib/hikae\n  \
+        hikae depot copy --all --to 's3://far/tokyo?endpoint=https://s3.example' --to-root-key /safe/far.key \\\n    \
+        --data /var/lib/hikae"
+    )]
+    Copy(CopyArgs),
+    /// Make the list of snapshots, and the cache of known chunks, anew from the bucket alone
+    #[command(
+        after_help = "Lists like ls, and tells of every object that cannot be read. The cache lets the next \
+        import or copy find\nwhat the depot has; it is read from the packs of the newest snapshots first.\n\n\
+        Example:\n  hikae depot rebuild --depot /backup/depots/tokyo --root-key /safe/root.key"
+    )]
+    Rebuild,
     /// Delete a group for good; policies and immutability are not known here
     #[command(after_help = "At a terminal it asks; elsewhere --yes must be said.\n\nExample:\n  \
         hikae depot delete ssg-… --yes --data /var/lib/hikae")]
@@ -126,6 +151,28 @@ pub(crate) struct ExportArgs {
     /// What to write
     #[arg(long, value_enum, default_value = "raw", value_name = "FORMAT")]
     pub(crate) format: ImageFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// A group, or a snapshot, which stands for its whole group
+    #[arg(required_unless_present = "all")]
+    pub(crate) what: Option<String>,
+    /// Every group, the oldest first
+    #[arg(long, conflicts_with = "what")]
+    pub(crate) all: bool,
+    /// The other depot, as --depot names this one; 'hikae depot init' makes it
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) to: String,
+    /// The other depot's root key [default: this one's]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to_root_key: Option<PathBuf>,
+    /// The other bucket's access key id [default: this one's]
+    #[arg(long, value_name = "ID")]
+    pub(crate) to_access_key_id: Option<String>,
+    /// A file that holds its secret [default: this one's]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to_secret_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

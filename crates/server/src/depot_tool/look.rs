@@ -13,7 +13,7 @@ use crate::cli::output::{self, Row};
 
 /// One snapshot, as listed.
 #[derive(Serialize)]
-struct SnapshotRow {
+pub(super) struct SnapshotRow {
     group: String,
     instance_id: String,
     instance_name: String,
@@ -30,7 +30,7 @@ struct SnapshotRow {
 }
 
 impl SnapshotRow {
-    fn of(group: &GroupManifest, disk: &DiskManifest) -> Self {
+    pub(super) fn of(group: &GroupManifest, disk: &DiskManifest) -> Self {
         Self {
             group: group.group.to_string(),
             instance_id: group.instance.to_string(),

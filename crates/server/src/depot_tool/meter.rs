@@ -66,6 +66,18 @@ impl Meter {
         })
     }
 
+    /// Moves the bar by things that are counted, not measured.
+    pub(super) fn counting(&self) -> impl Fn(u64, u64) + Send + Sync + use<> {
+        let bar = self.bar.clone();
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:32} {pos}/{len} groups") {
+            bar.set_style(style);
+        }
+        move |position, total| {
+            bar.set_length(total);
+            bar.set_position(position);
+        }
+    }
+
     /// The time it took; the bytes are the caller's to fill in.
     pub(super) fn stop(&self) -> Cost {
         self.bar.finish_and_clear();

@@ -14,7 +14,7 @@ use super::args::Place;
 use crate::args::Connection;
 use crate::cli::failure::Failure;
 use crate::edge::{RealClock, RealEntropy};
-use crate::serve::data_dir::DataDir;
+use crate::serve::data_dir::{DataDir, KNOWN_FOLDER};
 
 const SECRET_VARIABLE: &str = "HIKAE_DEPOT_SECRET";
 const REGION_DEFAULT: &str = "default";
@@ -28,6 +28,7 @@ pub(super) struct Found {
     /// For a depot that is made here.
     region: RegionId,
     root_key: Option<PathBuf>,
+    known_folder: Option<PathBuf>,
 }
 
 /// A depot that is open.
@@ -36,6 +37,8 @@ pub(super) struct Open {
     pub(super) place: String,
     pub(super) depot: Arc<Depot>,
     pub(super) region: RegionId,
+    /// Where known chunks are kept, if anywhere.
+    pub(super) known_folder: Option<PathBuf>,
     store: Arc<Counting>,
 }
 
@@ -66,7 +69,8 @@ pub(super) async fn find(place: &Place, connection: &Connection, make: bool) -> 
         store::open(&config).await.map_err(|error| failure(&place_text, DepotError::Store(error)))?;
     let root_key = place.root_key.clone();
     let root_key = root_key.or_else(|| connection.data.as_ref().map(|data| data.join("root.key")));
-    Ok(Found { place: place_text, store: Arc::new(Counting::new(opened)), region, root_key })
+    let (store, known_folder) = (Arc::new(Counting::new(opened)), known_folder(place, connection));
+    Ok(Found { place: place_text, store, region, root_key, known_folder })
 }
 
 /// Holds the data directory, if one was named: no server may run on it meanwhile.
@@ -85,7 +89,7 @@ impl Found {
         let depot = self.with(Arc::clone(&keys) as Arc<dyn KeyWrap>).await?;
         depot.unlock().await.map_err(|error| failure(&self.place, error))?;
         let region = keys.region.get().cloned().unwrap_or(self.region);
-        Ok(Open { place: self.place, depot, region, store: self.store })
+        Ok(Open { place: self.place, depot, region, known_folder: self.known_folder, store: self.store })
     }
 
     /// Opens the depot there is, to look for damage: none if it is too damaged to be opened.
@@ -96,7 +100,7 @@ impl Found {
         let damaged = |error: &DepotError| {
             matches!(error, DepotError::Damaged { .. } | DepotError::Newer { .. })
         };
-        let depot = match Depot::open(store, keys, entropy, clock, Settings::default()).await {
+        let depot = match Depot::open(store, keys, entropy, clock, self.settings()).await {
             Err(error) if damaged(&error) => return Ok(None),
             opened => opened.map_err(|error| failure(&self.place, error))?,
         };
@@ -113,20 +117,24 @@ impl Found {
 
     /// Makes a depot, or opens the one there is.
     pub(super) async fn init(self) -> Result<Open, Failure> {
-        let sealer = self.sealer(true)?;
+        let (sealer, settings) = (self.sealer(true)?, self.settings());
         let region = self.region;
         let keys = Arc::new(RegionKeys::new(region.clone(), sealer, Arc::new(RealEntropy)));
         let store: Arc<dyn Store> = self.store.clone();
         let (entropy, clock) = (Arc::new(RealEntropy), Arc::new(RealClock));
-        let depot = Depot::open_or_init(store, keys, entropy, clock, Settings::default()).await;
+        let depot = Depot::open_or_init(store, keys, entropy, clock, settings).await;
         let depot = depot.map_err(|error| failure(&self.place, error))?;
-        Ok(Open { place: self.place, depot, region, store: self.store })
+        Ok(Open { place: self.place, depot, region, known_folder: self.known_folder, store: self.store })
+    }
+
+    fn settings(&self) -> Settings {
+        Settings { known_folder: self.known_folder.clone(), ..Settings::default() }
     }
 
     async fn with(&self, keys: Arc<dyn KeyWrap>) -> Result<Arc<Depot>, Failure> {
         let store: Arc<dyn Store> = self.store.clone();
         let (entropy, clock) = (Arc::new(RealEntropy), Arc::new(RealClock));
-        let depot = Depot::open(store, keys, entropy, clock, Settings::default()).await;
+        let depot = Depot::open(store, keys, entropy, clock, self.settings()).await;
         depot.map_err(|error| failure(&self.place, error))
     }
 
@@ -177,6 +185,20 @@ fn config(place: &Place, connection: &Connection) -> Result<StoreConfig, Failure
         return Ok(StoreConfig::Directory { path: absolute(Path::new(text))? });
     }
     StoreConfig::parse(text, credentials(place)?).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// Where to keep what is known of chunks: as told, beside a server's data, or where the user's caches are.
+fn known_folder(place: &Place, connection: &Connection) -> Option<PathBuf> {
+    if place.no_cache {
+        return None;
+    }
+    let users = || {
+        let caches = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+        caches.or_else(home).map(|caches| caches.join("hikae"))
+    };
+    let data = || connection.data.as_ref().map(|data| data.join(KNOWN_FOLDER));
+    place.cache.clone().or_else(data).or_else(users)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {

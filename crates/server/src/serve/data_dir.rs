@@ -31,6 +31,8 @@ use zeroize::Zeroizing;
 use crate::cli::client::{ENDPOINT_FILE, KEY_FILE};
 
 const LOCK_FILE: &str = "lock";
+/// What is known of chunks in depots: a cache, by depot.
+pub(crate) const KNOWN_FOLDER: &str = "known";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataDirError {

@@ -16,6 +16,7 @@ use seal::Sealer;
 use tracing::{info, warn};
 
 use super::config::{HostConfig, RegionConfig};
+use super::data_dir::KNOWN_FOLDER;
 
 /// The same made-up instances at every start.
 const SIMULATION_SEED: u64 = 0x0068_696b_6165;
@@ -42,7 +43,7 @@ pub(crate) async fn open(
     simulate: Option<u32>,
 ) -> anyhow::Result<Region> {
     let id = &config.id;
-    let depot = depot(config, tools).await.with_context(|| format!("open the depot of region {id}"))?;
+    let depot = depot(config, data, tools).await.with_context(|| format!("open the depot of region {id}"))?;
     let mut hosts: Vec<Arc<dyn Host>> = Vec::new();
     for host in &config.hosts {
         hosts.push(match simulate {
@@ -54,7 +55,7 @@ pub(crate) async fn open(
     Ok(Region { id: id.clone(), zone, depot, hosts })
 }
 
-async fn depot(config: &RegionConfig, tools: &Tools) -> anyhow::Result<Arc<Depot>> {
+async fn depot(config: &RegionConfig, data: &Path, tools: &Tools) -> anyhow::Result<Arc<Depot>> {
     let store = store::open(&config.depot).await?;
     let mut fresh = [0; 16];
     tools.entropy.fill(&mut fresh);
@@ -64,7 +65,8 @@ async fn depot(config: &RegionConfig, tools: &Tools) -> anyhow::Result<Arc<Depot
     }
     let keys = RegionKeys::new(config.id.clone(), Arc::clone(&tools.sealer), Arc::clone(&tools.entropy));
     let (entropy, clock) = (Arc::clone(&tools.entropy), Arc::clone(&tools.clock));
-    let depot = Depot::open_or_init(store, Arc::new(keys), entropy, clock, Settings::default()).await?;
+    let settings = Settings { known_folder: Some(data.join(KNOWN_FOLDER)), ..Settings::default() };
+    let depot = Depot::open_or_init(store, Arc::new(keys), entropy, clock, settings).await?;
     info!(region = %config.id, depot = %depot.id(), at = %config.depot, "depot open");
     Ok(depot)
 }

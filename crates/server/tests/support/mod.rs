@@ -192,6 +192,8 @@ pub(crate) fn hikae() -> Command {
     for name in ["DATA", "ENDPOINT", "ACCESS_KEY_ID", "ACCESS_KEY_SECRET", "REGION", "LOG"] {
         command.env_remove(format!("HIKAE_{name}"));
     }
+    // What a test remembers of a depot is not to be found in anybody's home.
+    command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command
 }
 
