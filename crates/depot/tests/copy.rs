@@ -17,6 +17,7 @@ use proptest::prelude::*;
 use store::{Counting, Fault, Faulty, ObjectKey, Operation, Script};
 use tokio_util::sync::CancellationToken;
 
+const CHUNK: usize = 4096;
 const DAY_S: i64 = 24 * 3600;
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -261,6 +262,29 @@ fn it_costs_what_differs_and_not_what_exists() {
             assert!(large - small <= 24, "{large} calls against {small}");
         }
         assert!(large[3] < small[3] + 8_000, "{} bytes put against {}", large[3], small[3]);
+    });
+}
+
+/// More differences than one search for them takes, and more leaves.
+#[test]
+fn many_small_changes_all_go_over() {
+    run(async {
+        let (here, there) =
+            (World::new(store::memory(), 1, small()), World::new(store::memory(), 2, small()));
+        let (from, to) = (here.open().await, there.open().await);
+        let first = content(12 << 20, 1);
+        backup(&from, 1, &first, None).await;
+        copy(&from, &to, 1).await.unwrap();
+        let mut second = first.clone();
+        for chunk in second.chunks_mut(CHUNK).step_by(2) {
+            chunk[7] ^= 1;
+        }
+        backup(&from, 2, &second, Some((1, &first))).await;
+        let copied = copy(&from, &to, 2).await.unwrap();
+        assert_eq!(copied.disks[0].bytes_read.0, 6 << 20);
+        for (number, bytes) in [(1, first), (2, second)] {
+            assert!(restored(&*there.open().await, number).await == bytes);
+        }
     });
 }
 

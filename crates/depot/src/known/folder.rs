@@ -11,6 +11,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -82,7 +83,7 @@ impl Folder {
         let draft = self.path.join(format!("{pack}.{}-{nth}.{DRAFT}", std::process::id()));
         let bytes = encode(key, pack, contents);
         if fs::write(&draft, &bytes).is_err() {
-            fs::create_dir_all(&self.path)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path)?;
             fs::write(&draft, &bytes)?;
         }
         fs::rename(&draft, self.file(pack))
