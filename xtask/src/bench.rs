@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
+use self::images::Image;
 use self::memory::Filler;
 use self::options::Options;
 use self::report::Report;
@@ -14,6 +15,7 @@ use crate::sh::{self, now, say, timed};
 
 mod aims;
 mod chance;
+mod growth;
 mod images;
 mod machine;
 mod measure;
@@ -24,6 +26,9 @@ mod round;
 mod samples;
 mod sparse;
 mod tools;
+
+/// What the part without peers takes, from earlier runs.
+const GROWTH_S: u32 = 150;
 
 /// `cargo xtask bench depot`.
 pub(crate) fn depot(janitor: &Janitor, flags: &[&str]) -> Result<()> {
@@ -51,7 +56,8 @@ pub(crate) fn depot(janitor: &Janitor, flags: &[&str]) -> Result<()> {
     let first = samples.iter().map(|sample: &Sample| sample.round).max().unwrap_or(0) + 1;
     let mut loads = Vec::new();
     let mut filler = Filler::new(&scratch)?;
-    for number in first..first + options.rounds {
+    let rounds = if options.tools.is_empty() { 0 } else { options.rounds };
+    for number in first..first + rounds {
         loads.push(machine::quiet()?);
         let mut round = Round { images: &images, scratch: &scratch, filler: &mut filler, number };
         for tool in options.tools.iter().filter(|tool| number - first < tool.rounds(options.rounds)) {
@@ -61,7 +67,14 @@ pub(crate) fn depot(janitor: &Janitor, flags: &[&str]) -> Result<()> {
             samples::save(&kept, &samples)?;
         }
     }
-    let report = report(&options, &samples, &loads)?;
+    let mut report = report(&options, &samples, &loads)?;
+    if options.growth {
+        machine::quiet()?;
+        let (lines, verdicts) = growth::run(&scratch, &mut filler)?;
+        report.growth = lines;
+        report.growth.extend(growth::reads(&images.path(Image::Base), &scratch)?);
+        report.verdicts.extend(verdicts);
+    }
     println!("{}", report.text());
     report.write()?;
     if options.keep {
@@ -85,5 +98,6 @@ fn report(options: &Options, samples: &[Sample], loads: &[f64]) -> Result<Report
 fn minutes(options: &Options) -> u32 {
     let rounds = |tool: &Tool| tool.rounds(options.rounds) * tool.round_s();
     let full_s: u32 = options.tools.iter().map(rounds).sum();
-    (if options.quick { full_s / 6 } else { full_s }).div_ceil(60)
+    let growth_s = if options.growth { GROWTH_S } else { 0 };
+    (growth_s + if options.quick { full_s / 6 } else { full_s }).div_ceil(60)
 }

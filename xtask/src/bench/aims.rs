@@ -29,7 +29,7 @@ impl Verdict {
     }
 }
 
-const MEMORY_MB_MAX: f64 = 256.0 * 1.048_576;
+pub(crate) const MEMORY_MB_MAX: f64 = 256.0 * 1.048_576;
 
 pub(crate) fn verdicts(figures: &[Figure]) -> Vec<Verdict> {
     let board = Board(figures);

@@ -29,6 +29,9 @@ impl Round<'_> {
         let mut peer = tool.open(&home)?;
         let mut samples = Vec::new();
         for op in Op::ALL {
+            if matches!(op, Op::Full | Op::Same | Op::OnePercent | Op::Day) {
+                peer.clear()?;
+            }
             let before = bytes(&peer.depot())?;
             self.filler.fill()?;
             warm_all(&peer.depot())?;

@@ -178,6 +178,11 @@ impl Op {
 
 /// A repository of one tool. `None` is what the tool cannot do.
 pub(crate) trait Peer {
+    /// Comes before a backup, unmeasured: who cannot add to the last one need not keep it either.
+    fn clear(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn backup(&self, backup: &Backup<'_>) -> Result<Command>;
 
     /// A backup ended, and said this.

@@ -17,7 +17,7 @@ pub(crate) fn build() -> Result<()> {
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) depot: PathBuf,
-    key: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Place {
@@ -32,6 +32,8 @@ impl Place {
         let mut command = Command::new(sh::target().join("release/hikae"));
         command.arg("depot").args(arguments).args(["--depot", text(&self.depot)?]);
         command.args(["--root-key", text(&self.key)?, "--output", "json"]);
+        // What it remembers between runs is this depot's alone, and goes with it.
+        command.env("XDG_CACHE_HOME", self.key.with_file_name("cache"));
         Ok(command)
     }
 }

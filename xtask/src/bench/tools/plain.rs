@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::{Backup, DISK, Op, Peer};
+use crate::bench::round::empty;
 use crate::sh::text;
 
 #[derive(Debug)]
@@ -22,6 +23,10 @@ impl Cp {
 }
 
 impl Peer for Cp {
+    fn clear(&self) -> Result<()> {
+        empty(self.0.clone()).map(drop)
+    }
+
     fn backup(&self, backup: &Backup<'_>) -> Result<Command> {
         Ok(cp(&backup.source.join(DISK), &self.file(backup.op)))
     }
@@ -60,6 +65,10 @@ impl QemuImg {
 }
 
 impl Peer for QemuImg {
+    fn clear(&self) -> Result<()> {
+        empty(self.0.clone()).map(drop)
+    }
+
     fn backup(&self, backup: &Backup<'_>) -> Result<Command> {
         let mut command = Command::new("qemu-img");
         command.args(["convert", "-f", "raw", "-O", "qcow2", "-c", "-o", "compression_type=zstd", "-m", "4"]);

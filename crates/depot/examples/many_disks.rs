@@ -1,0 +1,103 @@
+//! Several disks written at once into one depot, by one process: run it to see its memory.
+//!
+//! `cargo run --release -p hikae-depot --example many_disks DIRECTORY DISKS MIB`
+#![expect(clippy::unwrap_used, reason = "it is run by hand and by the benchmark")]
+#![allow(unfulfilled_lint_expectations)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use hikae_depot::{Depot, Settings, WriteDisk};
+use host::{DiskExtent, DiskReader, HostError};
+use keys::{KeyError, KeyWrap, WrappedKey};
+use model::{ByteCount, Clock, Entropy, Extent, KeyId, Timestamp};
+use seal::KeyMaterial;
+use store::StoreConfig;
+use tokio_util::sync::CancellationToken;
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [directory, disks, mib] = arguments.as_slice() else { panic!("say DIRECTORY DISKS MIB") };
+    let (disks, len): (u64, u64) = (disks.parse().unwrap(), mib.parse::<u64>().unwrap() << 20);
+    let store = store::open(&StoreConfig::Directory { path: directory.into() }).await.unwrap();
+    let bare = Arc::new(Bare(AtomicU64::new(1)));
+    let depot = Depot::open_or_init(store, bare.clone(), bare.clone(), bare, Settings::default());
+    let depot = depot.await.unwrap();
+    let jobs: Vec<_> = (0..disks)
+        .map(|seed| {
+            let job = WriteDisk {
+                reader: Arc::new(Made { seed, len }),
+                base: None,
+                changed_only: false,
+                progress: Arc::new(|_| {}),
+                cancel: CancellationToken::new(),
+            };
+            let depot = Arc::clone(&depot);
+            tokio::spawn(async move { depot.write_disk(job).await.unwrap() })
+        })
+        .collect();
+    for job in jobs {
+        job.await.unwrap();
+    }
+}
+
+/// A disk made while it is read: half of it compresses, no two chunks are alike.
+#[derive(Debug)]
+struct Made {
+    seed: u64,
+    len: u64,
+}
+
+#[async_trait]
+impl DiskReader for Made {
+    fn size(&self) -> ByteCount {
+        ByteCount(self.len)
+    }
+
+    async fn extents(&self, extent: Extent) -> Result<Vec<DiskExtent>, HostError> {
+        Ok(vec![DiskExtent { extent, zero: false, changed: true }])
+    }
+
+    async fn read(&self, range: Extent) -> Result<Bytes, HostError> {
+        let word = |at: u64| {
+            let mixed = (at ^ (self.seed << 56)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            // Of every 4 KiB the second half repeats itself.
+            if at & 0x800 == 0 { mixed ^ (mixed >> 29) } else { at >> 12 }
+        };
+        let words = (range.offset..range.end()).step_by(8).flat_map(|at| word(at).to_le_bytes());
+        Ok(words.collect::<Vec<u8>>().into())
+    }
+}
+
+/// A key in the clear, a count for chance, and no time.
+#[derive(Debug)]
+struct Bare(AtomicU64);
+
+#[async_trait]
+impl KeyWrap for Bare {
+    async fn wrap(&self, material: &KeyMaterial, _: &str) -> Result<WrappedKey, KeyError> {
+        Ok(WrappedKey { key: KeyId::from_bits(1), bytes: material.expose().to_vec() })
+    }
+
+    async fn unwrap(&self, wrapped: &WrappedKey, _: &str) -> Result<KeyMaterial, KeyError> {
+        wrapped.bytes.as_slice().try_into().map(KeyMaterial::from_bytes).map_err(|_| KeyError::Refused)
+    }
+}
+
+impl Entropy for Bare {
+    fn fill(&self, bytes: &mut [u8]) {
+        for part in bytes.chunks_mut(8) {
+            let drawn = self.0.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            part.copy_from_slice(&drawn.to_le_bytes()[..part.len()]);
+        }
+    }
+}
+
+impl Clock for Bare {
+    fn now(&self) -> Timestamp {
+        Timestamp(1)
+    }
+}
