@@ -103,6 +103,8 @@ pub struct GcReport {
     pub named: usize,
     pub marked: usize,
     pub deleted: usize,
+    /// What writers that died left in the store half written, taken away by this visit.
+    pub drafts: usize,
     /// Why nothing was collected, if so.
     pub refused: Option<String>,
     /// What was wrong and did not keep it from collecting.
@@ -191,7 +193,9 @@ impl Depot {
         };
         let decision = decide(&sight, margins);
         let (packs, named) = (sight.packs.len(), sight.needed());
-        let report = GcReport { packs, named, marked: decision.marks.len(), troubles, ..GcReport::default() };
+        let drafts = self.objects.sweep(sight.began.plus_seconds(-margins.mark_to_delete_s)).await?;
+        let marked = decision.marks.len();
+        let report = GcReport { packs, named, marked, drafts, troubles, ..GcReport::default() };
         if decision.repeats(&sight.newest) {
             if decision.condemned.is_empty() {
                 return Ok(report);

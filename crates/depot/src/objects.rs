@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use format::{PackName, path};
+use model::Timestamp;
 use store::{Doomed, LIST_MAX, Listed, ObjectKey, Put, Store, StoreError};
 
 use crate::DepotError;
@@ -50,7 +51,8 @@ impl Objects {
             Some(_) => {
                 Err(DepotError::damaged(key.as_str(), "written in part by this store, against its promise"))
             }
-            None => Err(DepotError::damaged(key.as_str(), "said to exist, and missing")),
+            // An earlier try had put it, and it was collected since: this write slept too long.
+            None => Err(DepotError::Overtaken { pack }),
         }
     }
 
@@ -131,6 +133,11 @@ impl Objects {
                 _ => return Ok(found),
             }
         }
+    }
+
+    /// For collection alone: what was left half written before this time, and is no object.
+    pub(crate) async fn sweep(&self, before: Timestamp) -> Result<usize, DepotError> {
+        self.store.sweep(before).await.map_err(DepotError::Store)
     }
 
     /// For `gc::execute` alone.

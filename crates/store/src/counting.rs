@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use model::Timestamp;
 
 use crate::{Doomed, Listed, ObjectKey, Operation, Put, Store, StoreError};
 
@@ -100,6 +101,10 @@ impl Store for Counting {
     async fn delete(&self, doomed: &Doomed) -> Result<(), StoreError> {
         let result = self.inner.delete(doomed).await;
         self.count(Operation::Delete, result, |()| 0)
+    }
+
+    async fn sweep(&self, before: Timestamp) -> Result<usize, StoreError> {
+        self.inner.sweep(before).await
     }
 }
 

@@ -8,7 +8,7 @@
 //! another writer has just made may not be on disk yet, so the first write into a folder syncs all
 //! the folders above it. `Existed` promises durability too, so it syncs the object's folder: the
 //! other writer may have linked the object and not come to that. A crash can leave a temporary file
-//! (`name#1`), which no listing shows.
+//! (`name#1`), which no listing shows and a sweep removes when it is old.
 //!
 //! # Concurrency
 //! Any number of processes; the file system's `link` decides who creates.
@@ -30,7 +30,7 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -130,6 +130,11 @@ impl Store for Directory {
     async fn delete(&self, doomed: &Doomed) -> Result<(), StoreError> {
         self.files.delete(doomed).await
     }
+
+    async fn sweep(&self, before: Timestamp) -> Result<usize, StoreError> {
+        let root = self.root.clone();
+        blocking("look for drafts", move || sweep_folder(&root, before)).await
+    }
 }
 
 /// A write that failed late in a directory may have been linked already.
@@ -222,6 +227,47 @@ fn listed(key: ObjectKey, meta: &fs::Metadata) -> Listed {
         .map(|_| format!("{:x}-{:x}.{:x}-{:x}", meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.len()));
     let created = Timestamp(meta.mtime().saturating_mul(1_000_000).saturating_add(meta.mtime_nsec() / 1000));
     Listed { key, size: meta.len(), stamp, created: Some(created) }
+}
+
+/// Removes old drafts in a folder and those below it.
+fn sweep_folder(folder: &Path, before: Timestamp) -> io::Result<usize> {
+    let mut swept = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            swept += sweep_folder(&entry.path(), before)?;
+        } else if kind.is_file() && entry.file_name().to_str().is_some_and(is_draft) {
+            swept += usize::from(sweep_draft(&entry.path(), before)?);
+        }
+    }
+    Ok(swept)
+}
+
+/// A writer that still holds it, and slept, fails to link it and starts over.
+fn sweep_draft(draft: &Path, before: Timestamp) -> io::Result<bool> {
+    let gone = |error: io::Error| match error.kind() {
+        // Its writer was faster, or another sweep.
+        io::ErrorKind::NotFound => Ok(false),
+        _ => Err(error),
+    };
+    let touched = match fs::symlink_metadata(draft) {
+        Ok(meta) => meta.modified()?,
+        Err(error) => return gone(error),
+    };
+    // A time before 1970 is no time.
+    let touched = touched.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    if i128::try_from(touched).unwrap_or(i128::MAX) >= i128::from(before.0) {
+        return Ok(false);
+    }
+    fs::remove_file(draft).map_or_else(gone, |()| Ok(true))
+}
+
+/// The names `object_store` gives to files it has not linked yet: an object's, `#`, and a number.
+fn is_draft(name: &str) -> bool {
+    name.rsplit_once('#').is_some_and(|(of, number)| {
+        ObjectKey::new(of).is_ok() && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// Makes a folder and those above it that are missing, and syncs every folder whose entries changed.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use model::Timestamp;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
@@ -26,9 +27,14 @@ pub enum Fault {
     /// Half the object appears under its name, as in a store that breaks its promise, and the caller
     /// cannot know. A read answers with half the bytes.
     Torn,
+    /// Nothing happens, and no answer ever comes: the caller gives up, or waits for ever.
+    StalledBefore,
+    /// It happens, and no answer ever comes.
+    StalledAfter,
 }
 
 impl Fault {
+    /// Those after which the caller hears something.
     pub const ALL: [Self; 5] =
         [Self::Unavailable, Self::LostBefore, Self::LostAfter, Self::NoSpace, Self::Torn];
 }
@@ -119,13 +125,23 @@ fn broken(fault: Fault, operation: Operation) -> StoreError {
     match fault {
         Fault::Unavailable => StoreError::Unavailable { what },
         Fault::NoSpace => StoreError::NoSpace { what },
-        Fault::LostBefore | Fault::LostAfter | Fault::Torn => match operation {
-            Operation::PutNew | Operation::Delete => StoreError::Unknown { what },
-            Operation::Get | Operation::GetRange | Operation::Size | Operation::List => {
-                StoreError::Unavailable { what }
+        Fault::LostBefore | Fault::LostAfter | Fault::Torn | Fault::StalledBefore | Fault::StalledAfter => {
+            match operation {
+                Operation::PutNew | Operation::Delete => StoreError::Unknown { what },
+                Operation::Get | Operation::GetRange | Operation::Size | Operation::List => {
+                    StoreError::Unavailable { what }
+                }
             }
-        },
+        }
     }
+}
+
+/// What the caller is told, unless he is told nothing.
+async fn broken_after(fault: Fault, operation: Operation) -> StoreError {
+    if matches!(fault, Fault::StalledBefore | Fault::StalledAfter) {
+        std::future::pending::<()>().await;
+    }
+    broken(fault, operation)
 }
 
 #[async_trait]
@@ -133,18 +149,18 @@ impl Store for Faulty {
     async fn put_new(&self, key: &ObjectKey, bytes: Bytes) -> Result<Put, StoreError> {
         let Some(fault) = self.fault() else { return self.inner.put_new(key, bytes).await };
         match fault {
-            Fault::LostAfter => drop(self.inner.put_new(key, bytes).await?),
+            Fault::LostAfter | Fault::StalledAfter => drop(self.inner.put_new(key, bytes).await?),
             Fault::Torn => drop(self.inner.put_new(key, bytes.slice(..bytes.len() / 2)).await?),
-            Fault::Unavailable | Fault::LostBefore | Fault::NoSpace => {}
+            Fault::Unavailable | Fault::LostBefore | Fault::NoSpace | Fault::StalledBefore => {}
         }
-        Err(broken(fault, Operation::PutNew))
+        Err(broken_after(fault, Operation::PutNew).await)
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes, StoreError> {
         match self.fault() {
             None | Some(Fault::NoSpace) => self.inner.get(key).await,
             Some(Fault::Torn) => self.inner.get(key).await.map(half),
-            Some(fault) => Err(broken(fault, Operation::Get)),
+            Some(fault) => Err(broken_after(fault, Operation::Get).await),
         }
     }
 
@@ -152,14 +168,14 @@ impl Store for Faulty {
         match self.fault() {
             None | Some(Fault::NoSpace) => self.inner.get_range(key, range).await,
             Some(Fault::Torn) => self.inner.get_range(key, range).await.map(half),
-            Some(fault) => Err(broken(fault, Operation::GetRange)),
+            Some(fault) => Err(broken_after(fault, Operation::GetRange).await),
         }
     }
 
     async fn size(&self, key: &ObjectKey) -> Result<Option<u64>, StoreError> {
         match self.fault() {
             None | Some(Fault::NoSpace) => self.inner.size(key).await,
-            Some(fault) => Err(broken(fault, Operation::Size)),
+            Some(fault) => Err(broken_after(fault, Operation::Size).await),
         }
     }
 
@@ -171,7 +187,7 @@ impl Store for Faulty {
     ) -> Result<Vec<Listed>, StoreError> {
         match self.fault() {
             None | Some(Fault::NoSpace) => self.inner.list(prefix, after, limit).await,
-            Some(fault) => Err(broken(fault, Operation::List)),
+            Some(fault) => Err(broken_after(fault, Operation::List).await),
         }
     }
 
@@ -179,12 +195,16 @@ impl Store for Faulty {
         match self.fault() {
             None | Some(Fault::NoSpace) => self.inner.delete(doomed).await,
             Some(fault) => {
-                if fault == Fault::LostAfter {
+                if matches!(fault, Fault::LostAfter | Fault::StalledAfter) {
                     self.inner.delete(doomed).await?;
                 }
-                Err(broken(fault, Operation::Delete))
+                Err(broken_after(fault, Operation::Delete).await)
             }
         }
+    }
+
+    async fn sweep(&self, before: Timestamp) -> Result<usize, StoreError> {
+        self.inner.sweep(before).await
     }
 }
 

@@ -48,6 +48,14 @@ pub trait Store: Send + Sync + Debug {
 
     /// Deletes an object. Gone already is fine.
     async fn delete(&self, doomed: &Doomed) -> Result<(), StoreError>;
+
+    /// Takes away what writers that died left half written and no listing shows, if nobody has touched
+    /// it since `before`; tells how many there were. Never touches an object. Where a write leaves
+    /// nothing behind there is nothing to do.
+    async fn sweep(&self, before: Timestamp) -> Result<usize, StoreError> {
+        let _ = before;
+        Ok(0)
+    }
 }
 
 /// What became of a creation.

@@ -5,8 +5,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use model::Timestamp;
 use store::{Doomed, ObjectKey, Put, Store, StoreConfig, StoreError, open};
 
 fn key(text: &str) -> ObjectKey {
@@ -40,6 +42,28 @@ async fn a_half_written_file_is_never_listed_and_does_not_hinder() {
     assert_eq!(store.put_new(&key("packs/one"), Bytes::from_static(b"whole")).await, Ok(Put::Created));
     assert_eq!(store.get(&key("packs/one")).await, Ok(Bytes::from_static(b"whole")));
     assert_eq!(store.list("", None, 9).await.expect("list").len(), 1);
+}
+
+/// Only what a dead writer can have left, and only when no living one can be at it.
+#[tokio::test]
+async fn old_drafts_are_swept_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = open_at(folder.path()).await;
+    store.put_new(&key("packs/one"), Bytes::from_static(b"whole")).await.expect("put");
+    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+    let others = ["packs/young#1", "packs/one#x", "packs/README", "packs/A#1", "packs/#1"];
+    for name in ["packs/one#1", "packs/one#22", "deeper/and/deeper#1"].iter().chain(&others) {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
+        fs::write(&path, b"ha").expect("leftover");
+        if !name.contains("young") {
+            fs::File::options().write(true).open(&path).expect("open").set_modified(old).expect("age");
+        }
+    }
+    assert_eq!(store.sweep(Timestamp::from_seconds(1_000)).await, Ok(0), "touched at that very moment");
+    assert_eq!(store.sweep(Timestamp::from_seconds(1_001)).await, Ok(3));
+    assert_eq!(store.get(&key("packs/one")).await, Ok(Bytes::from_static(b"whole")));
+    assert!(others.iter().all(|name| folder.path().join(name).exists()));
 }
 
 #[tokio::test]

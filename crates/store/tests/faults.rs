@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use store::{Doomed, Fault, Faulty, ObjectKey, Put, Script, Store, StoreError};
 
 fn key(text: &str) -> ObjectKey {
@@ -24,6 +25,7 @@ async fn a_failed_creation_left_what_its_fault_says() {
             Fault::Unavailable | Fault::NoSpace => (None, true),
             Fault::LostBefore => (None, false),
             Fault::LostAfter => (Some(4), false),
+            Fault::StalledBefore | Fault::StalledAfter => unreachable!("no answer comes"),
             Fault::Torn => (Some(2), false),
         };
         assert_eq!(left, wanted, "{fault:?}");
@@ -56,10 +58,21 @@ async fn a_read_is_never_in_doubt() {
         match fault {
             Fault::NoSpace => assert_eq!(got, Ok(Bytes::from_static(b"1234"))),
             Fault::Torn => assert_eq!(got, Ok(Bytes::from_static(b"12"))),
-            Fault::Unavailable | Fault::LostBefore | Fault::LostAfter => {
+            _ => {
                 assert!(matches!(got, Err(StoreError::Unavailable { .. })), "{fault:?}: {got:?}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_stalled_call_has_happened_or_not_and_never_answers() {
+    for (fault, left) in [(Fault::StalledBefore, None), (Fault::StalledAfter, Some(4))] {
+        let store = failing_once(fault);
+        let put = key("a");
+        let told = store.put_new(&put, Bytes::from_static(b"1234")).now_or_never();
+        assert_eq!(told, None, "{fault:?}");
+        assert_eq!(store.inner().size(&put).await, Ok(left));
     }
 }
 

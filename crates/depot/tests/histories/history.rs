@@ -14,7 +14,7 @@ use store::{Operation, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::{Dice, Hands, Pad, objects, restore, small};
-use crate::model::{HOUR_S, Shared, Standing};
+use crate::model::{HOUR_S, Sealing, Shared, Standing};
 use crate::support::network::{Fate, Network};
 use crate::tasks::{ATTENTIVE_HOURS, Actor, Kind};
 
@@ -340,7 +340,8 @@ impl History {
             0 => Fate::Fails,
             1 => Fate::LostBefore,
             2 | 3 => Fate::LostAfter,
-            _ => Fate::Late,
+            _ if self.may_be_late(operation, &name) => Fate::Late,
+            _ => Fate::LostAfter,
         };
         if fate != Fate::Through || writes || telling {
             self.shared.trace(|| format!("process {process} {operation:?} {name}: {fate:?}"));
@@ -351,6 +352,20 @@ impl History {
         self.summary.operations += 1;
         self.summary.faults += usize::from(fate != Fate::Through);
         self.shared.network.decide(number, fate);
+    }
+
+    /// What `docs/adr/0034` leaves open: a group's deletion that lands after its id was sealed once
+    /// more, and a manifest that lands after its writer had slept through the margin and given up.
+    fn may_be_late(&self, operation: Operation, name: &str) -> bool {
+        if !name.starts_with("groups/") {
+            return true;
+        }
+        let model = self.shared.model.borrow();
+        let slow = |sealing: &Sealing| {
+            name.ends_with(&sealing.manifest.group.to_string())
+                && self.shared.hours_since(sealing.since) >= ATTENTIVE_HOURS
+        };
+        operation != Operation::Delete && !model.sealing.values().any(slow)
     }
 
     /// Everything has come to rest: now the depot must hold what the model says, and nothing else.

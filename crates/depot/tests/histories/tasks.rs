@@ -90,6 +90,7 @@ impl Actor {
             let began = shared.now();
             let written = match write(&self.depot, &disk, base_tree, changed_only).await {
                 Ok(written) => written,
+                Err(DepotError::Overtaken { .. }) if shared.hours_since(began) >= SAFE_HOURS => continue,
                 Err(error) => {
                     shared.excuse("write", &error, base_gone());
                     continue;
