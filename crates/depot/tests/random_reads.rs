@@ -119,8 +119,8 @@ proptest! {
             });
             for read in join_all(reads.collect::<Vec<_>>()).await {
                 let (extent, found) = read.unwrap();
-                let (from, to) = (extent.offset as usize, extent.end() as usize);
-                assert!(found.unwrap() == bytes[from..to], "{extent:?} of {len}");
+                let at = |offset: u64| usize::try_from(offset).unwrap();
+                assert!(found.unwrap() == bytes[at(extent.offset)..at(extent.end())], "{extent:?} of {len}");
             }
         });
     }
