@@ -61,7 +61,7 @@ mod marks;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use format::{Mark, MarkState, PackName, TreeRef, path};
+use format::{Mark, MarkState, PackName, PackStem, TreeRef, path};
 use model::Timestamp;
 use store::Doomed;
 
@@ -242,6 +242,7 @@ impl Depot {
         let listed: BTreeMap<PackName, Option<Timestamp>> = listed.await?.into_iter().collect();
         let remembered = std::mem::take(&mut *self.remembered());
         let fresh = self.put_lately(&listed, &remembered.named);
+        let mut of_groups = remembered.named.clone();
         let needs = Needs::new(self, remembered);
         for tree in promised {
             match needs.add(tree).await {
@@ -253,7 +254,11 @@ impl Depot {
             }
         }
         needs.add_groups().await?;
-        let (named, remember) = needs.end();
+        let (named, mut remember) = needs.end();
+        of_groups.extend(named.iter().copied());
+        let there: HashSet<PackStem> = listed.keys().map(|pack| pack.stem()).collect();
+        of_groups.retain(|pack| there.contains(pack));
+        remember.named = of_groups;
         *self.remembered() = remember;
         let packs = listed.into_keys().collect();
         Ok((Sight { began, now: self.clock.now(), newest, numbers, packs, named, fresh }, troubles))
@@ -264,7 +269,7 @@ impl Depot {
     fn put_lately(
         &self,
         listed: &BTreeMap<PackName, Option<Timestamp>>,
-        named_before: &HashSet<format::PackStem>,
+        named_before: &HashSet<PackStem>,
     ) -> HashMap<PackName, Timestamp> {
         let mut fresh = self.fresh().clone();
         let others = listed.iter().filter(|(pack, _)| !named_before.contains(&pack.stem()));

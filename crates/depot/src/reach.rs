@@ -56,7 +56,7 @@ pub(crate) struct Remembered {
     nodes: HashMap<NodePlace, Said>,
     groups: HashMap<GroupId, (String, Arc<[TreeRef]>)>,
     weight: usize,
-    /// Packs some group named when the last visit looked.
+    /// Packs some group or promise was seen to name, as long as they are there.
     pub(crate) named: HashSet<PackStem>,
 }
 
@@ -169,9 +169,8 @@ impl<'a> Needs<'a> {
 
     /// Packs needed, and what to remember.
     pub(crate) fn end(self) -> (HashSet<PackStem>, Remembered) {
-        let Now { packs, mut keep, .. } =
+        let Now { packs, keep, .. } =
             self.now.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        keep.named = packs.clone();
         (packs, keep)
     }
 }

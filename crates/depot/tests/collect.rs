@@ -5,14 +5,15 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::{Disk, SECTOR, World, content, manifest, objects, restore, small, write};
-use format::{Mark, MarkState, Marks, PackName};
-use hikae_depot::gc::{Newest, Sight, decide};
-use hikae_depot::{Depot, DepotError, Margins};
+use format::{Mark, MarkState, Marks, PackName, path};
+use hikae_depot::gc::{MARKS_KEPT, Newest, Sight, decide};
+use hikae_depot::{Depot, DepotError, Margins, PackFate, Settings};
 use model::{DepotId, GroupId, Timestamp};
 use proptest::prelude::*;
 use store::{Doomed, Listed, ObjectKey, Put, Store, StoreError};
@@ -296,8 +297,9 @@ fn a_write_that_slept_through_the_margin_is_overtaken_and_can_be_repeated() {
 /// A store in which, once, something happens in the middle of somebody's call.
 struct Interrupted {
     inner: Arc<dyn Store>,
-    /// Before the put of an object whose name begins so.
+    /// Before, and after, the put of an object whose name begins so.
     before_put: Mutex<Option<(String, Interruption)>>,
+    after_put: Mutex<Option<(String, Interruption)>>,
 }
 
 type Interruption = Box<dyn FnOnce() -> futures::future::BoxFuture<'static, ()> + Send>;
@@ -311,12 +313,17 @@ impl std::fmt::Debug for Interrupted {
 #[async_trait]
 impl Store for Interrupted {
     async fn put_new(&self, key: &ObjectKey, bytes: Bytes) -> Result<Put, StoreError> {
-        let due =
-            self.before_put.lock().unwrap().take_if(|(prefix, _)| key.as_str().starts_with(prefix.as_str()));
-        if let Some((_, interruption)) = due {
+        let due = |hook: &Mutex<Option<(String, Interruption)>>| {
+            hook.lock().unwrap().take_if(|(prefix, _)| key.as_str().starts_with(prefix.as_str()))
+        };
+        if let Some((_, interruption)) = due(&self.before_put) {
             interruption().await;
         }
-        self.inner.put_new(key, bytes).await
+        let put = self.inner.put_new(key, bytes).await;
+        if let Some((_, interruption)) = due(&self.after_put) {
+            interruption().await;
+        }
+        put
     }
     async fn get(&self, key: &ObjectKey) -> Result<Bytes, StoreError> {
         self.inner.get(key).await
@@ -345,8 +352,18 @@ async fn interrupted(
     interruption: impl FnOnce() -> futures::future::BoxFuture<'static, ()> + Send + 'static,
     world: &World,
 ) -> Arc<Depot> {
-    let before_put = Mutex::new(Some((prefix.to_owned(), Box::new(interruption) as Interruption)));
-    let store = Arc::new(Interrupted { inner: world.store.clone(), before_put });
+    interrupted_twice(prefix, interruption, None, world).await
+}
+
+async fn interrupted_twice(
+    prefix: &str,
+    before: impl FnOnce() -> futures::future::BoxFuture<'static, ()> + Send + 'static,
+    after: Option<Interruption>,
+    world: &World,
+) -> Arc<Depot> {
+    let before_put = Mutex::new(Some((prefix.to_owned(), Box::new(before) as Interruption)));
+    let after_put = Mutex::new(after.map(|after| (prefix.to_owned(), after)));
+    let store = Arc::new(Interrupted { inner: world.store.clone(), before_put, after_put });
     let world = World { store, clock: world.clock.clone(), dice: world.dice.clone(), settings: small() };
     world.open().await
 }
@@ -446,6 +463,361 @@ fn of_two_collectors_one_wins() {
         let slow = interrupted("gc/", visit, &world).await;
         let report = slow.collect(Margins::STANDARD, &[]).await.unwrap();
         assert!(report.refused.is_some());
+    });
+}
+
+/// Overtaken and written again: the same id, another manifest, other packs. Who remembers the first
+/// one must notice.
+#[test]
+fn a_group_written_again_under_its_id_is_read_again() {
+    run(async {
+        let world = World::new(store::memory(), 1, small());
+        let collector = world.open().await;
+        let first = world.open().await;
+        let written = write(&first, &Disk::new(content(60_000, 1)), None, false).await.unwrap();
+        first.seal_group(&manifest(1, written.tree, None)).await.unwrap();
+        collector.collect(Margins::STANDARD, &[]).await.unwrap();
+        first.delete_group(id(1)).await.unwrap();
+        let second = world.open().await;
+        let bytes = content(60_000, 2);
+        let written = write(&second, &Disk::new(bytes.clone()), None, false).await.unwrap();
+        second.seal_group(&manifest(1, written.tree, None)).await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(collector.collect(Margins::STANDARD, &[]).await.unwrap().refused, None);
+            world.clock.advance_s(LONG_S);
+        }
+        assert!(restore(&*world.open().await, &written.tree).await.unwrap() == bytes);
+        assert_eq!(collector.stats().await.unwrap().packs, collector.stats().await.unwrap().needed_packs);
+    });
+}
+
+async fn marks_objects(world: &World) -> usize {
+    objects(&world.store).await.keys().filter(|path| path.starts_with("gc/")).count()
+}
+
+/// Writes something nobody needs, and has it marked.
+async fn litter(world: &World, collector: &Depot, seed: u64) {
+    write(&*world.open().await, &Disk::new(content(5_000, seed)), None, false).await.unwrap();
+    assert_eq!(collector.collect(Margins::STANDARD, &[]).await.unwrap().refused, None);
+}
+
+/// A writer stopped before its manifest's put, marked meanwhile; a collector that condemns its packs
+/// falls asleep before it says so; the manifest lands, another visit pardons, and many more make the
+/// sleeper's number free again.
+#[test]
+fn old_marks_go_and_a_collector_that_slept_does_no_harm() {
+    run(async {
+        let world = Arc::new(World::new(store::memory(), 1, small()));
+        let (asleep, fell_asleep) = tokio::sync::oneshot::channel();
+        let (wake, woken) = tokio::sync::oneshot::channel::<()>();
+        let sleeper = interrupted(
+            "gc/",
+            move || {
+                Box::pin(async move {
+                    asleep.send(()).unwrap();
+                    woken.await.unwrap();
+                })
+            },
+            &world,
+        )
+        .await;
+        let visit = Arc::new(Mutex::new(None));
+        let (before, handle) = (world.clone(), visit.clone());
+        let mark = move || {
+            let mark = async move {
+                before.open().await.collect(Margins::STANDARD, &[]).await.unwrap();
+                before.clock.advance_s(LONG_S);
+                let visit = tokio::spawn(async move { sleeper.collect(Margins::STANDARD, &[]).await });
+                *handle.lock().unwrap() = Some(visit);
+                fell_asleep.await.unwrap();
+            };
+            Box::pin(mark) as futures::future::BoxFuture<'static, ()>
+        };
+        let after = world.clone();
+        let pardon: Interruption = Box::new(move || {
+            Box::pin(async move {
+                let collector = after.open().await;
+                for seed in 100..140 {
+                    litter(&after, &collector, seed).await;
+                }
+            })
+        });
+        let writer = interrupted_twice("groups/", mark, Some(pardon), &world).await;
+        let bytes = content(60_000, 1);
+        let written = write(&writer, &Disk::new(bytes.clone()), None, false).await.unwrap();
+        writer.seal_group(&manifest(1, written.tree, None)).await.unwrap();
+        let kept = usize::try_from(MARKS_KEPT).unwrap();
+        assert_eq!(marks_objects(&world).await, kept, "the last marks stay");
+        assert!(!objects(&world.store).await.contains_key(&path::marks(2)), "the sleeper's number is free");
+        wake.send(()).unwrap();
+        let visit = visit.lock().unwrap().take().unwrap();
+        assert_eq!(visit.await.unwrap().unwrap().deleted, 0);
+        assert!(restore(&*world.open().await, &written.tree).await.unwrap() == bytes);
+        let last = world.open().await;
+        for seed in 0..3 {
+            world.clock.advance_s(LONG_S);
+            litter(&world, &last, seed).await;
+        }
+        assert!(restore(&*world.open().await, &written.tree).await.unwrap() == bytes);
+        assert_eq!(marks_objects(&world).await, kept, "what the sleeper left is gone too");
+    });
+}
+
+async fn damage(world: &World, path: &str) {
+    let key = ObjectKey::new(path).unwrap();
+    world.store.delete(&Doomed::condemn(key.clone())).await.unwrap();
+    world.store.put_new(&key, Bytes::from_static(b"HIKAEgc\0nonsense")).await.unwrap();
+}
+
+#[test]
+fn marks_that_are_damaged_are_begun_anew() {
+    for damaged in [1, 2, 3] {
+        run(async {
+            let world = World::new(store::memory(), 1, small());
+            let bytes = content(60_000, 1);
+            let writer = world.open().await;
+            let written = write(&writer, &Disk::new(bytes.clone()), None, false).await.unwrap();
+            writer.seal_group(&manifest(1, written.tree, None)).await.unwrap();
+            let collector = world.open().await;
+            for seed in 2..5 {
+                litter(&world, &collector, seed).await;
+            }
+            assert_eq!(marks_objects(&world).await, 3);
+            for number in 4 - damaged..=3 {
+                damage(&world, &path::marks(number)).await;
+            }
+            world.clock.advance_s(LONG_S);
+            let refused = write(&writer, &Disk::new(bytes.clone()), None, false).await;
+            assert!(matches!(refused, Err(DepotError::Damaged { .. })), "{refused:?}");
+            let before = packs(&world.store).await;
+            let report = collector.collect(Margins::STANDARD, &[]).await.unwrap();
+            // Long marked, as far as was known; but what the lost marks said is not known.
+            assert_eq!((report.deleted, report.refused, report.troubles.len()), (0, None, 1));
+            assert_eq!(packs(&world.store).await, before);
+            let again = write(&writer, &Disk::new(bytes.clone()), None, false).await.unwrap();
+            writer.seal_group(&manifest(2, again.tree, None)).await.unwrap();
+            world.clock.advance_s(LONG_S);
+            for _ in 0..2 {
+                let report = collector.collect(Margins::STANDARD, &[]).await.unwrap();
+                assert_eq!((report.refused, report.troubles.len()), (None, 0));
+            }
+            let stats = collector.stats().await.unwrap();
+            assert_eq!(stats.packs, stats.needed_packs, "in the end it goes all the same");
+            for tree in [written.tree, again.tree] {
+                assert!(restore(&*world.open().await, &tree).await.unwrap() == bytes);
+            }
+        });
+    }
+}
+
+/// Whoever made the lost marks may be deleting what they condemned: what was marked before them stays
+/// marked though a group names it, for that group may be half sealed.
+#[test]
+fn after_lost_marks_nothing_is_pardoned_and_nothing_newly_condemned() {
+    let now = Timestamp::from_seconds(10 * DAY_S);
+    let old = Mark { pack: pack(1), state: MarkState::Marked { since: Timestamp::from_seconds(0) } };
+    let condemned = Mark { pack: pack(1), state: MarkState::Condemned };
+    let from_now = Mark { pack: pack(1), state: MarkState::Marked { since: now } };
+    let lost = |number, mark: Option<Mark>, named: &[u8], fresh: bool| {
+        let mut sight = sight(mark.into_iter().collect(), named);
+        let Newest::Read(before) = sight.newest else { panic!("read") };
+        sight.newest = Newest::Lost { number, before: Some(before) };
+        sight.fresh = fresh.then_some((pack(1), now)).into_iter().collect();
+        decide(&sight, Margins::STANDARD).marks().to_vec()
+    };
+    for named in [&[1, 2][..], &[2]] {
+        assert_eq!(lost(5, Some(old), named, false), [from_now]);
+        assert_eq!(lost(5, Some(condemned), named, false), [condemned]);
+    }
+    assert_eq!(lost(5, None, &[1, 2], false), []);
+    assert_eq!(lost(5, None, &[2], false), [from_now]);
+    assert_eq!(lost(5, None, &[2], true), [], "not in the marks before, so not in the lost ones");
+    assert_eq!(lost(6, None, &[2], true), [from_now], "with a gap nobody knows");
+}
+
+/// A job wrote a tree and died; its packs were collected, or damaged. Its seal cannot happen any more.
+#[test]
+fn a_promised_tree_that_is_gone_stops_nothing() {
+    run(async {
+        let world = World::new(store::memory(), 1, small());
+        let written = write(&*world.open().await, &Disk::new(content(60_000, 1)), None, false).await.unwrap();
+        let root = path::pack(written.tree.root.unwrap().place.pack);
+        world.store.delete(&Doomed::condemn(ObjectKey::new(root.as_str()).unwrap())).await.unwrap();
+        let collector = world.open().await;
+        litter(&world, &collector, 2).await;
+        for _ in 0..2 {
+            world.clock.advance_s(LONG_S);
+            let report = collector.collect(Margins::STANDARD, &[written.tree]).await.unwrap();
+            assert_eq!((report.refused, report.troubles.len()), (None, 1));
+            assert!(report.troubles[0].contains(&root), "{:?}", report.troubles);
+        }
+        assert_eq!(packs(&world.store).await, 0);
+        let sealed = world.open().await.seal_group(&manifest(1, written.tree, None)).await;
+        assert!(matches!(sealed, Err(DepotError::Damaged { .. })), "{sealed:?}");
+        assert_eq!(collector.groups().await, Ok(Vec::new()));
+    });
+}
+
+/// A store with a clock; for this test, the same that everybody has.
+struct Dated {
+    inner: Arc<dyn Store>,
+    clock: Arc<common::Hands>,
+    created: Mutex<HashMap<String, Timestamp>>,
+}
+
+impl std::fmt::Debug for Dated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dated")
+    }
+}
+
+#[async_trait]
+impl Store for Dated {
+    async fn put_new(&self, key: &ObjectKey, bytes: Bytes) -> Result<Put, StoreError> {
+        let now = model::Clock::now(&*self.clock);
+        self.created.lock().unwrap().entry(key.as_str().to_owned()).or_insert(now);
+        self.inner.put_new(key, bytes).await
+    }
+    async fn get(&self, key: &ObjectKey) -> Result<Bytes, StoreError> {
+        self.inner.get(key).await
+    }
+    async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.inner.get_range(key, range).await
+    }
+    async fn size(&self, key: &ObjectKey) -> Result<Option<u64>, StoreError> {
+        self.inner.size(key).await
+    }
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let mut listed = self.inner.list(prefix, after, limit).await?;
+        let created = self.created.lock().unwrap();
+        for line in &mut listed {
+            line.created = created.get(line.key.as_str()).copied();
+        }
+        Ok(listed)
+    }
+    async fn delete(&self, doomed: &Doomed) -> Result<(), StoreError> {
+        self.inner.delete(doomed).await
+    }
+}
+
+/// A write of hours in one process, and visits every ten minutes in another.
+#[test]
+fn what_others_put_lately_is_spared() {
+    run(async {
+        let plain = World::new(store::memory(), 1, small());
+        let dated =
+            Dated { inner: plain.store.clone(), clock: plain.clock.clone(), created: Mutex::default() };
+        let world = World { store: Arc::new(dated), ..plain };
+        let (writer, collector) = (world.open().await, world.open().await);
+        let written = write(&writer, &Disk::new(content(60_000, 1)), None, false).await.unwrap();
+        for _ in 0..12 {
+            world.clock.advance_s(600);
+            assert_eq!(collector.collect(Margins::STANDARD, &[]).await.unwrap().marked, 0);
+        }
+        let plan = collector.explain(Margins::STANDARD, &[]).await.unwrap();
+        assert!(plan.fates().count() > 0);
+        assert!(plan.fates().all(|(_, fate)| matches!(fate, PackFate::Spare { .. })));
+        writer.seal_group(&manifest(1, written.tree, None)).await.unwrap();
+        collector.collect(Margins::STANDARD, &[]).await.unwrap();
+        // What a group has had is not waited for: it goes after the margin alone, to whomever looks.
+        for process in [&writer, &collector] {
+            process.collect(Margins::STANDARD, &[]).await.unwrap();
+        }
+        writer.delete_group(id(1)).await.unwrap();
+        for process in [&writer, &collector] {
+            assert!(process.explain(Margins::STANDARD, &[]).await.unwrap().fates().count() > 0);
+            process.collect(Margins::STANDARD, &[]).await.unwrap();
+        }
+        world.clock.advance_s(DAY_S);
+        assert!(collector.collect(Margins::STANDARD, &[]).await.unwrap().deleted > 0);
+        assert_eq!(packs(&world.store).await, 0);
+        // What nobody ever sealed goes too, in its time.
+        write(&writer, &Disk::new(content(60_000, 2)), None, false).await.unwrap();
+        assert_eq!(collector.collect(Margins::STANDARD, &[]).await.unwrap().marked, 0);
+        world.clock.advance_s(3 * DAY_S);
+        assert!(collector.collect(Margins::STANDARD, &[]).await.unwrap().marked > 0);
+    });
+}
+
+/// At its n-th read, fails once, having deleted a group.
+#[derive(Debug)]
+struct Failing {
+    inner: Arc<dyn Store>,
+    left: AtomicUsize,
+    deletes: ObjectKey,
+}
+
+#[async_trait]
+impl Store for Failing {
+    async fn put_new(&self, key: &ObjectKey, bytes: Bytes) -> Result<Put, StoreError> {
+        self.inner.put_new(key, bytes).await
+    }
+    async fn get(&self, key: &ObjectKey) -> Result<Bytes, StoreError> {
+        self.inner.get(key).await
+    }
+    async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if self.left.fetch_sub(1, Ordering::SeqCst) == 0 {
+            self.inner.delete(&Doomed::condemn(self.deletes.clone())).await?;
+            return Err(StoreError::Unavailable { what: "on purpose".to_owned() });
+        }
+        self.inner.get_range(key, range).await
+    }
+    async fn size(&self, key: &ObjectKey) -> Result<Option<u64>, StoreError> {
+        self.inner.size(key).await
+    }
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.inner.list(prefix, after, limit).await
+    }
+    async fn delete(&self, doomed: &Doomed) -> Result<(), StoreError> {
+        self.inner.delete(doomed).await
+    }
+}
+
+/// Two groups of one tree, whose root says "ask". Reading for the first stops half-way and is forgiven,
+/// because it went; what had been read must not count for the second.
+#[test]
+fn a_tree_half_read_when_its_group_went_counts_for_nothing() {
+    run(async {
+        let settings =
+            Settings { pack_len: 1, read_len: 4 << 10, frame_len: 4 << 10, cache_len: 4 << 10, ..small() };
+        let world = World::new(store::memory(), 1, settings.clone());
+        let depot = world.open().await;
+        let noise: Vec<u8> =
+            (0..300_u32).flat_map(|n| blake3::hash(&n.to_le_bytes()).as_bytes().repeat(128)).collect();
+        let written = write(&depot, &Disk::new(noise), None, false).await.unwrap();
+        for number in [1, 2] {
+            depot.seal_group(&manifest(number, written.tree, None)).await.unwrap();
+        }
+        let all = objects(&world.store).await;
+        let mut stopped = 0;
+        for nth in 0..24 {
+            let store = store::memory();
+            for (path, object) in &all {
+                store.put_new(&ObjectKey::new(path.as_str()).unwrap(), object.clone()).await.unwrap();
+            }
+            let deletes = ObjectKey::new(path::group(id(1))).unwrap();
+            let failing = Failing { inner: store.clone(), left: AtomicUsize::new(nth), deletes };
+            let world = World {
+                store: Arc::new(failing),
+                clock: world.clock.clone(),
+                dice: world.dice.clone(),
+                settings: settings.clone(),
+            };
+            let report = world.open().await.collect(Margins::STANDARD, &[]).await.unwrap();
+            assert_eq!((report.marked, report.refused), (0, None), "stopped at read {nth}");
+            stopped += usize::from(!objects(&store).await.contains_key(&path::group(id(1))));
+        }
+        assert!(stopped > 3, "{stopped} reads were stopped");
     });
 }
 

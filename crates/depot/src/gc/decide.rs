@@ -146,11 +146,12 @@ fn next_state(
     pack: PackName,
     before: Option<&MarkState>,
 ) -> Option<MarkState> {
-    let needed = sight.named.contains(&pack.stem()) || is_fresh(sight, margins, pack);
     match before {
         // Whoever condemned it may be deleting it this very moment.
         Some(MarkState::Condemned) => Some(MarkState::Condemned),
-        _ if needed => None,
+        _ if sight.named.contains(&pack.stem()) => None,
+        // Being fresh spares it a mark, and lifts none: whoever made that one may have known more.
+        None if is_fresh(sight, margins, pack) => None,
         Some(MarkState::Marked { since }) => {
             // A mark from the future, by another's clock, begins to count now.
             let since = (*since).min(sight.now);

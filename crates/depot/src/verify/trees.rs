@@ -16,8 +16,8 @@ use crate::depot::lock;
 use crate::restore::{chunks_of, frame_of};
 use crate::{Depot, DepotError};
 
-const WRONG_BELOW: &str = "a tree node above one in it is wrong about the packs below: should its group be all that names \
-     one of them, collection could take it";
+const WRONG_BELOW: &str =
+    "a tree node above one in it is wrong about the packs below: collection could take what is needed";
 
 /// The trees of all groups, those that can share nodes together.
 pub(super) struct Trees {
