@@ -1,6 +1,6 @@
 //! Looks for damage: without keys by the names of packs and the sums of all else, with keys down to every chunk.
 //!
-//! First every object of the bucket is read once, packs as wholes and several at a time. With keys each
+//! First every object of the bucket is read once, several packs at a time. With keys each
 //! frame is opened there and then, and each chunk compared with the name its pack's table of contents
 //! gives it. What is left is to walk the trees and to compare what they link to with those tables:
 //! all snapshots side by side, so that what they share is looked at once.
@@ -16,8 +16,8 @@
 //! # Cancellation
 //! Looked at all the time.
 //! # Limits
-//! Packs in memory together, tables of contents, ranges of a finding and findings are bounded here;
-//! what grows is 40 bytes a pack and 200 a snapshot, and a node's worth of links per level and version.
+//! Pieces of packs in memory together, tables of contents, ranges of a finding and findings are bounded
+//! here; what grows is 40 bytes a pack and 200 a snapshot, and a node's worth of links per level and version.
 
 mod objects;
 mod packs;

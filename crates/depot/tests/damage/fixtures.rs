@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use bytes::Bytes;
-use format::{FOOTER_LEN, HEADER_LEN, PackFooter, PackName, path};
+use format::{FOOTER_LEN, HEADER_LEN, Marks, PackFooter, PackName, path};
 use model::GroupId;
 
 use crate::trouble::Sound;
@@ -110,16 +110,29 @@ fn a_manifest() {
     });
 }
 
+/// The newest marks' name and what is in them.
+fn newest_marks(objects: &Objects) -> (String, Marks) {
+    let (path, bytes) = objects.iter().rfind(|(path, _)| path.starts_with("gc/")).unwrap();
+    (path.clone(), Marks::decode(bytes).unwrap())
+}
+
 #[test]
 fn collection_marks() {
     check("marks", |sound| {
-        let mut all = common(sound, &path::marks(2), &sound.others[&path::marks(2)], true);
-        all.push(("a bit flipped", flipped(sound, &path::marks(2), 30)));
-        all.push(("swapped with others", swapped(sound, &path::marks(2), &path::marks(1))));
+        let ((path, marks), (_, others)) = (newest_marks(&sound.objects), newest_marks(&sound.others));
+        let older = Marks { number: marks.number - 1, ..marks.clone() };
+        let others = Marks { number: marks.number, ..others };
+        let mut all = common(sound, &path, &others.encode().into(), true);
+        all.push(("a bit flipped", flipped(sound, &path, 30)));
+        all.push(("older ones in their place", with(sound, &path, older.encode())));
         all.push(("under another name as well", {
-            with(sound, &path::marks(3), sound.objects[&path::marks(2)].clone())
+            with(sound, &path::marks(marks.number + 1), sound.objects[&path].clone())
         }));
-        all.push(("older ones, a bit flipped", flipped(sound, &path::marks(1), 30)));
+        all.push(("older ones beside them, a bit flipped", {
+            let mut bytes = older.encode();
+            bytes[30] ^= 1;
+            with(sound, &path::marks(older.number), bytes)
+        }));
         all
     });
 }
