@@ -46,6 +46,9 @@ pub(crate) fn depot(janitor: &Janitor, flags: &[&str]) -> Result<()> {
     if !options.built && (options.growth || options.tools.iter().any(|tool| tool.is_hikae())) {
         timed("hikae, release build", hikae::build)?;
     }
+    if options.growth && !options.built {
+        timed("examples, release build", growth::build)?;
+    }
     say(format!("this takes about {} minutes", minutes(&options)));
 
     let began = now();

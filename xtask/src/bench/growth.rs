@@ -52,8 +52,14 @@ struct Grown {
     stored_mb: f64,
 }
 
+/// Builds the two programs that use the depot as a server would: more than one disk, and random reads.
+pub(crate) fn build() -> Result<()> {
+    let examples = ["--example", "many_disks", "--example", "random_reads"];
+    let build = ["build", "--release", "--quiet", "-p", "hikae-depot"];
+    loud(&mut command("cargo", &[&build[..], &examples].concat()))
+}
+
 pub(crate) fn run(scratch: &Path, filler: &mut Filler) -> Result<(Lines, Vec<Verdict>)> {
-    loud(&mut command("cargo", &["build", "--release", "--quiet", "-p", "hikae-depot", "--examples"]))?;
     let mut lines = Lines::new();
     let grown = SHAPES
         .iter()

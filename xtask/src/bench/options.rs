@@ -16,7 +16,7 @@ side by side on them, and compares every restore byte for byte. Needs root, 40 G
   --only TOOL    this tool alone; may be repeated. 'growth' is the part that has no peers
   --add          keep the samples of the runs before, and add these
   --keep         also write bench/results/<date>-<commit>.json and .md
-  --built        take the hikae that is in target/release, whatever it was built from
+  --built        take what is in target/release, whatever it was built from
   --images       only make the images
 ";
 
