@@ -265,6 +265,30 @@ fn it_costs_what_differs_and_not_what_exists() {
     });
 }
 
+/// A hole that a disk grew by is known to be one, and so is what it lost.
+#[test]
+fn holes_of_a_disk_that_changed_its_size_are_not_read() {
+    run(async {
+        let (here, there) =
+            (World::new(store::memory(), 1, small()), World::new(store::memory(), 2, small()));
+        let (from, to) = (here.open().await, there.open().await);
+        let first = vec![7; 100_000];
+        let grown = [first.clone(), vec![0; 4 << 20]].concat();
+        let shrunk = first[..50_000].to_vec();
+        backup(&from, 1, &first, None).await;
+        backup(&from, 2, &grown, Some((1, &first))).await;
+        backup(&from, 3, &shrunk, Some((2, &grown))).await;
+        copy(&from, &to, 1).await.unwrap();
+        for (number, bytes) in [(2, grown), (3, shrunk)] {
+            let copied = copy(&from, &to, number).await.unwrap();
+            assert!(copied.disks[0].base.is_some());
+            let read = copied.disks[0].bytes_read.0;
+            assert!(read <= 2 * CHUNK as u64, "{read} bytes read for {}", bytes.len());
+            assert!(restored(&*there.open().await, number).await == bytes);
+        }
+    });
+}
+
 /// More differences than one search for them takes, and more leaves.
 #[test]
 fn many_small_changes_all_go_over() {
