@@ -80,8 +80,10 @@ impl Element {
 
     fn start(start: &BytesStart<'_>) -> Result<Self, XmlError> {
         let mut element = Self::new(start.name().as_ref());
+        check_name(&element.name)?;
         for attribute in start.attributes() {
             let attribute = attribute.map_err(|error| XmlError(error.to_string()))?;
+            check_name(attribute.key.as_ref())?;
             let value = unescape(&attribute.value).map_err(|error| XmlError(error.to_string()))?;
             element.attributes.push((attribute.key.as_ref().to_owned(), value.into_owned()));
         }
@@ -210,6 +212,15 @@ impl Element {
     }
 }
 
+/// The reader takes nearly anything for a name; what is no name would print as another document.
+fn check_name(name: &str) -> Result<(), XmlError> {
+    let fits = |letter: char| letter.is_alphanumeric() || "_:.-".contains(letter);
+    if !name.is_empty() && name.chars().all(fits) {
+        return Ok(());
+    }
+    Err(XmlError("something nameless".into()))
+}
+
 fn push_text(parent: Option<&mut Element>, text: &str) {
     let Some(parent) = parent else { return };
     match parent.children.last_mut() {
@@ -236,6 +247,10 @@ mod tests {
     #[test]
     fn broken_documents_are_errors() {
         let deep = "<a>".repeat(1000);
+        let nameless = ["n<\r/>l", "<a><\t/></a>", "<a?b/>", "<a b<c=\"1\"/>"];
+        for text in nameless {
+            assert!(Element::parse(text).is_err(), "{text:?}");
+        }
         for text in ["", "<a>", "</a>", "<a></b>", "<a>&nope;</a>", "no", &deep] {
             assert!(Element::parse(text).is_err(), "{text:.20}");
         }
