@@ -491,6 +491,25 @@ fn a_group_written_again_under_its_id_is_read_again() {
     });
 }
 
+/// A twin of the writer that sealed, woken late: its own packs are marked, and what stands under the id
+/// is not its to take back.
+#[test]
+fn a_twin_that_lost_leaves_the_sealed_group_alone() {
+    run(async {
+        let world = World::new(store::memory(), 1, small());
+        let (writer, twin) = (world.open().await, world.open().await);
+        let bytes = content(60_000, 1);
+        let late = write(&twin, &Disk::new(bytes.clone()), None, false).await.unwrap();
+        let written = write(&writer, &Disk::new(bytes.clone()), None, false).await.unwrap();
+        writer.seal_group(&manifest(1, written.tree, None)).await.unwrap();
+        writer.collect(Margins::STANDARD, &[]).await.unwrap();
+        let sealed = twin.seal_group(&manifest(1, late.tree, None)).await;
+        assert_eq!(sealed, Err(DepotError::Conflict { group: id(1) }));
+        let found = writer.group(id(1)).await.unwrap();
+        assert_eq!(found.map(|group| group.disks[0].tree), Some(written.tree));
+    });
+}
+
 async fn marks_objects(world: &World) -> usize {
     objects(&world.store).await.keys().filter(|path| path.starts_with("gc/")).count()
 }
