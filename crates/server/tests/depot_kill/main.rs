@@ -3,6 +3,8 @@
 //! After each death the depot is verified with its keys, every snapshot that was told to be there is
 //! compared byte for byte, and the next command goes on from what the dead one left.
 
+#![allow(clippy::disallowed_methods, reason = "processes die in real time")]
+
 #[path = "../support/mod.rs"]
 mod support;
 mod world;
