@@ -148,7 +148,8 @@ fn a_process_that_has_read_everything_finds_what_broke_since() {
         for prefix in ["packs/", "keys/"] {
             let mut broken = objects(&world.store).await;
             let bucket = bucket(&broken).await;
-            let depot: Arc<Depot> = World::new(bucket.clone(), 2, small()).open().await;
+            let depot: Arc<Depot> =
+                World::new(bucket.clone(), 2, Settings { cache_len: 32 << 20, ..small() }).open().await;
             let tree = depot.group(GroupId::from_bits(1)).await.unwrap().unwrap().disks[0].tree;
             depot.read(&tree, Extent { offset: 0, len: tree.size }).await.unwrap();
             let path = broken.keys().find(|path| path.starts_with(prefix)).unwrap().clone();
