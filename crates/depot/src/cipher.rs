@@ -1,14 +1,17 @@
 //! Compress and seal, open and decompress: `format::terms` applied.
 
-use std::fmt;
+use std::cell::RefCell;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
+use bytes::{Bytes, BytesMut};
 use format::terms::{self, CODEC_RAW, CODEC_ZSTD, TAG_LEN};
 use format::{FrameKind, ManifestHeader, NameKeys, Salt, SlotId};
 use model::DepotId;
 use seal::KeyMaterial;
 use zeroize::Zeroizing;
+use zstd::bulk::{Compressor, Decompressor};
 
 /// Why sealed bytes did not open. The caller knows which object they came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,11 +111,12 @@ impl PackCipher {
         &self,
         frame: u32,
         kind: FrameKind,
-        sealed: &[u8],
+        sealed: Bytes,
         plain_len: usize,
     ) -> Result<Vec<u8>, Unopened> {
         let aad = terms::frame_aad(self.depot, self.slot, &self.salt, frame, kind);
-        let mut opened = sealed.to_vec();
+        // Opened in place where nobody else holds it.
+        let mut opened = sealed.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         let opened = self
             .key
             .open_in_place(nonce(frame), Aad::from(aad), &mut opened)
@@ -122,27 +126,70 @@ impl PackCipher {
     }
 }
 
-fn pack_up(plain: &[u8], level: i32) -> Vec<u8> {
-    let mut packed = vec![CODEC_ZSTD; 1 + plain.len() + TAG_LEN];
-    // No more room than the plain bytes take: what does not shrink is stored as it is.
-    match zstd::bulk::compress_to_buffer(plain, &mut packed[1..plain.len().max(1)], level) {
-        Ok(len) => packed.truncate(1 + len),
-        Err(_) => {
-            packed.truncate(1 + plain.len());
-            packed[0] = CODEC_RAW;
-            packed[1..].copy_from_slice(plain);
-        }
+/// What a thread keeps between frames: tables of a megabyte, which would be made anew for each.
+struct Codec {
+    level: i32,
+    compressor: Compressor<'static>,
+    decompressor: Decompressor<'static>,
+    packed: Vec<u8>,
+}
+
+thread_local!(static CODEC: RefCell<Option<Codec>> = const { RefCell::new(None) });
+
+impl Codec {
+    fn new(level: i32) -> io::Result<Self> {
+        let (compressor, decompressor) = (Compressor::new(level)?, Decompressor::new()?);
+        Ok(Self { level, compressor, decompressor, packed: Vec::new() })
     }
-    packed
+
+    /// Runs `work` with this thread's codec, which a failure throws away.
+    fn with<T>(work: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        CODEC.with_borrow_mut(|kept| {
+            let mut codec = match kept.take() {
+                Some(codec) => codec,
+                None => Self::new(zstd::DEFAULT_COMPRESSION_LEVEL)?,
+            };
+            let done = work(&mut codec)?;
+            *kept = Some(codec);
+            Ok(done)
+        })
+    }
+
+    fn set_level(&mut self, level: i32) -> io::Result<()> {
+        if level != self.level {
+            self.compressor.set_compression_level(level)?;
+            self.level = level;
+        }
+        Ok(())
+    }
+}
+
+/// What does not shrink is stored as it is.
+fn pack_up(plain: &[u8], level: i32) -> Vec<u8> {
+    let shrunk = Codec::with(|codec| {
+        codec.set_level(level)?;
+        codec.packed.clear();
+        codec.packed.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        let len = codec.compressor.compress_to_buffer(plain, &mut codec.packed)?;
+        Ok((len < plain.len()).then(|| coded(CODEC_ZSTD, &codec.packed)))
+    });
+    shrunk.ok().flatten().unwrap_or_else(|| coded(CODEC_RAW, plain))
+}
+
+/// With room for the tag.
+fn coded(codec: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut coded = Vec::with_capacity(1 + bytes.len() + TAG_LEN);
+    coded.push(codec);
+    coded.extend_from_slice(bytes);
+    coded
 }
 
 pub(crate) fn unpack(packed: &[u8], plain_len: usize) -> Result<Vec<u8>, Unopened> {
     match packed.split_first() {
         Some((&CODEC_RAW, plain)) => Ok(plain.to_vec()),
         // The result is bounded by what the reference, itself checked, says of it.
-        Some((&CODEC_ZSTD, packed)) => {
-            zstd::bulk::decompress(packed, plain_len).map_err(|_| Unopened("a frame does not decompress"))
-        }
+        Some((&CODEC_ZSTD, packed)) => Codec::with(|codec| codec.decompressor.decompress(packed, plain_len))
+            .map_err(|_| Unopened("a frame does not decompress")),
         _ => Err(Unopened("a frame packed in a way that is not known")),
     }
 }
@@ -161,20 +208,20 @@ mod tests {
             (0..100_u32).flat_map(|n| blake3::hash(&n.to_le_bytes()).as_bytes()[..7].to_vec()).collect();
         for plain in [vec![], vec![7], vec![7; 10_000], noise] {
             let pack = keys(1).pack(Salt([3; 32])).expect("a key");
-            let sealed = pack.seal(4, FrameKind::Data, &plain, 1).expect("sealed");
+            let sealed = Bytes::from(pack.seal(4, FrameKind::Data, &plain, 1).expect("sealed"));
             assert!(sealed.len() <= 1 + plain.len() + TAG_LEN);
-            assert_eq!(pack.open(4, FrameKind::Data, &sealed, plain.len()), Ok(plain.clone()));
-            pack.open(5, FrameKind::Data, &sealed, plain.len()).expect_err("another number");
-            pack.open(4, FrameKind::Tree, &sealed, plain.len()).expect_err("another kind");
-            pack.open(4, FrameKind::Data, &sealed, plain.len() + 1).expect_err("another length");
+            assert_eq!(pack.open(4, FrameKind::Data, sealed.clone(), plain.len()), Ok(plain.clone()));
+            pack.open(5, FrameKind::Data, sealed.clone(), plain.len()).expect_err("another number");
+            pack.open(4, FrameKind::Tree, sealed.clone(), plain.len()).expect_err("another kind");
+            pack.open(4, FrameKind::Data, sealed.clone(), plain.len() + 1).expect_err("another length");
             let salted = keys(1).pack(Salt([4; 32])).expect("a key");
-            salted.open(4, FrameKind::Data, &sealed, plain.len()).expect_err("another pack");
+            salted.open(4, FrameKind::Data, sealed.clone(), plain.len()).expect_err("another pack");
             let other = keys(2).pack(Salt([3; 32])).expect("a key");
-            other.open(4, FrameKind::Data, &sealed, plain.len()).expect_err("another key");
+            other.open(4, FrameKind::Data, sealed.clone(), plain.len()).expect_err("another key");
             for at in 0..sealed.len() {
-                let mut flipped = sealed.clone();
+                let mut flipped = sealed.to_vec();
                 flipped[at] ^= 1;
-                pack.open(4, FrameKind::Data, &flipped, plain.len()).expect_err("altered");
+                pack.open(4, FrameKind::Data, flipped.into(), plain.len()).expect_err("altered");
             }
         }
     }
