@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
-use bytes::{Bytes, BytesMut};
 use format::terms::{self, CODEC_RAW, CODEC_ZSTD, TAG_LEN};
 use format::{FrameKind, ManifestHeader, NameKeys, Salt, SlotId};
 use model::DepotId;
@@ -111,12 +110,11 @@ impl PackCipher {
         &self,
         frame: u32,
         kind: FrameKind,
-        sealed: Bytes,
+        sealed: &[u8],
         plain_len: usize,
     ) -> Result<Vec<u8>, Unopened> {
         let aad = terms::frame_aad(self.depot, self.slot, &self.salt, frame, kind);
-        // Opened in place where nobody else holds it.
-        let mut opened = sealed.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let mut opened = sealed.to_vec();
         let opened = self
             .key
             .open_in_place(nonce(frame), Aad::from(aad), &mut opened)
@@ -208,20 +206,20 @@ mod tests {
             (0..100_u32).flat_map(|n| blake3::hash(&n.to_le_bytes()).as_bytes()[..7].to_vec()).collect();
         for plain in [vec![], vec![7], vec![7; 10_000], noise] {
             let pack = keys(1).pack(Salt([3; 32])).expect("a key");
-            let sealed = Bytes::from(pack.seal(4, FrameKind::Data, &plain, 1).expect("sealed"));
+            let sealed = pack.seal(4, FrameKind::Data, &plain, 1).expect("sealed");
             assert!(sealed.len() <= 1 + plain.len() + TAG_LEN);
-            assert_eq!(pack.open(4, FrameKind::Data, sealed.clone(), plain.len()), Ok(plain.clone()));
-            pack.open(5, FrameKind::Data, sealed.clone(), plain.len()).expect_err("another number");
-            pack.open(4, FrameKind::Tree, sealed.clone(), plain.len()).expect_err("another kind");
-            pack.open(4, FrameKind::Data, sealed.clone(), plain.len() + 1).expect_err("another length");
+            assert_eq!(pack.open(4, FrameKind::Data, &sealed, plain.len()), Ok(plain.clone()));
+            pack.open(5, FrameKind::Data, &sealed, plain.len()).expect_err("another number");
+            pack.open(4, FrameKind::Tree, &sealed, plain.len()).expect_err("another kind");
+            pack.open(4, FrameKind::Data, &sealed, plain.len() + 1).expect_err("another length");
             let salted = keys(1).pack(Salt([4; 32])).expect("a key");
-            salted.open(4, FrameKind::Data, sealed.clone(), plain.len()).expect_err("another pack");
+            salted.open(4, FrameKind::Data, &sealed, plain.len()).expect_err("another pack");
             let other = keys(2).pack(Salt([3; 32])).expect("a key");
-            other.open(4, FrameKind::Data, sealed.clone(), plain.len()).expect_err("another key");
+            other.open(4, FrameKind::Data, &sealed, plain.len()).expect_err("another key");
             for at in 0..sealed.len() {
-                let mut flipped = sealed.to_vec();
+                let mut flipped = sealed.clone();
                 flipped[at] ^= 1;
-                pack.open(4, FrameKind::Data, flipped.into(), plain.len()).expect_err("altered");
+                pack.open(4, FrameKind::Data, &flipped, plain.len()).expect_err("altered");
             }
         }
     }

@@ -86,7 +86,7 @@ impl Depot {
         let Place { frame: number, offset, sealed_len, plain_len, .. } = *place;
         let fetch = || async move {
             let sealed = objects.get_range(&key, offset, sealed_len).await?;
-            let open = move || cipher.open(number, kind, sealed, plain_len as usize);
+            let open = move || cipher.open(number, kind, &sealed, plain_len as usize);
             let opened = Work::compute(beside, open).wait().await?;
             opened.map(Bytes::from).map_err(|error| DepotError::damaged(key.as_str(), error.0))
         };

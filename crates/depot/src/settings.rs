@@ -73,7 +73,7 @@ impl Settings {
 
     /// Frames being compressed.
     pub(crate) const fn frames(&self) -> usize {
-        if self.parallelism == 1 { 0 } else { self.parallelism + 1 }
+        if self.parallelism == 1 { 0 } else { self.parallelism * 2 + 1 }
     }
 
     /// Packs being uploaded, of the whole depot.
