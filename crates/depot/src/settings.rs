@@ -7,8 +7,8 @@ use format::{FRAME_PLAIN_MAX, Geometry, PACK_LEN_MAX};
 use crate::DepotError;
 
 const PARALLELISM_MAX: usize = 16;
-const FRAME_LEN_MAX: usize = 1 << 20;
-const CHUNK_LEN_MAX: usize = 1 << 20;
+/// Plain bytes of frames being compressed, of one disk.
+const FLYING_LEN_MAX: usize = 32 << 20;
 
 /// How a depot works. None of it changes what can be read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Settings {
     pub parallelism: usize,
     /// For disks without a base; a disk with one keeps its base's.
     pub geometry: Geometry,
-    /// Plain bytes compressed together.
+    /// Plain bytes compressed together, of a disk without a base; an increment's frames are shorter.
     pub frame_len: usize,
     /// A pack is closed when it holds this much.
     pub pack_len: usize,
@@ -45,11 +45,11 @@ impl Settings {
         Self {
             parallelism: 1,
             geometry: Geometry::STANDARD,
-            frame_len: 1 << 20,
+            frame_len: 4 << 20,
             pack_len: 16 << 20,
             read_len: 1 << 20,
             zstd_level: 3,
-            cache_len: 32 << 20,
+            cache_len: 64 << 20,
             known_chunks: 1 << 20,
             known_folder: None,
         }
@@ -58,7 +58,7 @@ impl Settings {
     pub(crate) fn check(&self) -> Result<(), DepotError> {
         let chunk_len = self.geometry.chunk_len() as usize;
         let fits = (1..=PARALLELISM_MAX).contains(&self.parallelism)
-            && (chunk_len..=FRAME_LEN_MAX).contains(&self.frame_len)
+            && (chunk_len..=FRAME_PLAIN_MAX).contains(&self.frame_len)
             && (chunk_len..=8 << 20).contains(&self.read_len)
             && (1..=PACK_LEN_MAX / 4).contains(&self.pack_len)
             && (-7..=19).contains(&self.zstd_level)
@@ -68,12 +68,15 @@ impl Settings {
 
     /// Reads under way or waiting to be looked at.
     pub(crate) const fn reads(&self) -> usize {
-        if self.parallelism == 1 { 1 } else { self.parallelism * 2 }
+        if self.parallelism == 1 { 1 } else { self.parallelism * 4 }
     }
 
-    /// Frames being compressed.
-    pub(crate) const fn frames(&self) -> usize {
-        if self.parallelism == 1 { 0 } else { self.parallelism * 2 + 1 }
+    /// Frames being compressed: enough that one that takes long keeps no core waiting.
+    pub(crate) fn frames(&self) -> usize {
+        match self.parallelism {
+            1 => 0,
+            threads => (threads * 2 + 1).min(FLYING_LEN_MAX / self.frame_len),
+        }
     }
 
     /// Packs being uploaded, of the whole depot.
@@ -87,8 +90,6 @@ impl Settings {
     }
 }
 
-// A pack closes at `pack_len`; it may still take the frames under way, tree nodes and a table of contents.
-const _: () =
-    assert!(PACK_LEN_MAX / 4 + (PARALLELISM_MAX + 3) * (FRAME_LEN_MAX + CHUNK_LEN_MAX) <= PACK_LEN_MAX);
-// A frame is closed by the chunk that fills it.
-const _: () = assert!(FRAME_LEN_MAX + CHUNK_LEN_MAX <= FRAME_PLAIN_MAX);
+// A pack closes at `pack_len`; it may still take the frames under way, the one being filled, tree nodes
+// and a table of contents.
+const _: () = assert!(PACK_LEN_MAX / 4 + FLYING_LEN_MAX + 2 * FRAME_PLAIN_MAX <= PACK_LEN_MAX);

@@ -59,7 +59,8 @@ impl<T: Send + 'static> Work<T> {
 
     /// May be called once; abandoned in between, the work is too.
     pub(crate) async fn wait(self) -> Result<T, DepotError> {
-        let ended = |error: &dyn std::fmt::Display| DepotError::Internal(format!("work ended early: {error}"));
+        let ended =
+            |error: &dyn std::fmt::Display| DepotError::Internal(format!("work ended early: {error}"));
         match self {
             Self::Done(value) => Ok(value),
             Self::Here(task) => Ok(task.await),

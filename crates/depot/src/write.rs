@@ -32,6 +32,9 @@ use crate::{Depot, DepotError};
 
 /// Extents are asked for in windows, so that the answer is bounded whatever the disk's size.
 const WINDOW_LEN: u64 = 1 << 30;
+/// Plain bytes of an increment's frames. Its chunks come from all over the disk, and whoever reads one of
+/// them rarely wants its neighbours.
+const INCREMENT_FRAME_LEN: usize = 1 << 20;
 /// Links in drafts and chunks stored before a pack is closed early: very compressible disks.
 const DRAFT_LINKS_MAX: usize = 1 << 16;
 const PACK_CHUNKS_MAX: usize = 1 << 16;
@@ -92,9 +95,11 @@ impl Depot {
         let marks = self.newest_marks().await?;
         let epoch = marks.as_ref().map_or(0, |marks| marks.number);
         self.enter_known(marks.as_ref()).await?;
+        let frame_len = self.settings.frame_len.min(job.base.map_or(usize::MAX, |_| INCREMENT_FRAME_LEN));
         let base = job.base.map(|tree| Cursor::new(self, tree, keys.clone()));
         let mut loom = Loom {
             depot: self,
+            frame_len: frame_len.max(geometry.chunk_len() as usize),
             chunk_len: u64::from(geometry.chunk_len()),
             packer: Packer::new(self, keys.clone(), epoch),
             weaver: Weaver::new(geometry, size, &keys.names, base),
@@ -124,6 +129,7 @@ impl Depot {
 /// What happens with chunks once they are read and named; in disk order.
 struct Loom<'a> {
     depot: &'a Depot,
+    frame_len: usize,
     chunk_len: u64,
     packer: Packer<'a>,
     weaver: Weaver<'a>,
@@ -171,7 +177,7 @@ impl Loom<'_> {
         self.frame.resize(at as usize + len as usize, 0);
         self.inside.push(Inside { name, len });
         self.here.insert(name, link);
-        if self.frame.len() >= self.depot.settings.frame_len {
+        if self.frame.len() + len as usize > self.frame_len {
             self.close_frame().await?;
         }
         Ok(link)
@@ -181,7 +187,7 @@ impl Loom<'_> {
         if self.frame.is_empty() {
             return Ok(());
         }
-        let next = Vec::with_capacity(self.depot.settings.frame_len);
+        let next = Vec::with_capacity(self.frame_len);
         let (plain, inside) = (std::mem::replace(&mut self.frame, next), std::mem::take(&mut self.inside));
         self.packer.add(FrameKind::Data, plain, inside).await
     }

@@ -57,12 +57,25 @@ impl DiskReader for RawImage {
         let file = Arc::clone(&self.file);
         blocking("read the image", move || {
             let len = usize::try_from(range.len).map_err(io::Error::other)?;
-            let mut bytes = vec![0; len];
-            file.read_exact_at(&mut bytes, range.offset)?;
-            Ok(bytes.into())
+            read_exact(&file, range.offset, len)
         })
         .await
     }
+}
+
+/// Into memory that nobody has filled with zeroes before.
+fn read_exact(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        let at = offset + bytes.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bytes.truncate(len);
+    Ok(bytes.into())
 }
 
 fn holes(file: &File, from: u64, end: u64) -> io::Result<Vec<DiskExtent>> {
@@ -146,13 +159,15 @@ fn failed(verb: &str, path: &Path, error: &io::Error) -> Failure {
 #[derive(Debug)]
 pub(super) struct RawWriter {
     file: Arc<File>,
+    /// Threads that write one file at once only wait for each other, and spin while they do.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl RawWriter {
     /// `file` is empty; it gets its whole length at once.
     pub(super) fn new(file: File, size: u64) -> io::Result<Self> {
         file.set_len(size)?;
-        Ok(Self { file: Arc::new(file) })
+        Ok(Self { file: Arc::new(file), turn: tokio::sync::Mutex::default() })
     }
 }
 
@@ -160,6 +175,7 @@ impl RawWriter {
 impl DiskWriter for RawWriter {
     async fn write(&self, offset: u64, bytes: Bytes) -> Result<(), HostError> {
         let file = Arc::clone(&self.file);
+        let _turn = self.turn.lock().await;
         blocking("write the file", move || file.write_all_at(&bytes, offset)).await
     }
 
