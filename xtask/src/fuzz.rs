@@ -10,7 +10,8 @@ use crate::sh::{command, loud, output, root, say, target, text, timed};
 /// All targets together; what CI grants them.
 const SECONDS: u64 = 60;
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
-/// Coverage as libFuzzer wants it, from the stable compiler, and no sanitizer: there is no unsafe code to watch.
+/// Coverage as libFuzzer wants it, from the stable compiler, and no sanitizer: there is no unsafe code to
+/// watch.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing";

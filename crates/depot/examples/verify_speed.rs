@@ -1,6 +1,7 @@
 //! How fast verify is beside a restore, and what ten snapshots cost beside one.
 //!
-//! `cargo run --release -p hikae-depot --example verify_speed FILE FOLDER` — an image, and where the depot may lie.
+//! `cargo run --release -p hikae-depot --example verify_speed FILE FOLDER` — an image, and where the depot
+//! may lie.
 #![expect(clippy::disallowed_methods, reason = "it is a stopwatch")]
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "it is run by hand")]
 #![allow(unfulfilled_lint_expectations)]

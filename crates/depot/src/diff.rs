@@ -156,9 +156,7 @@ impl Runs {
         }
         let len = self.chunk_len.min(self.end - offset);
         match &mut self.open {
-            Some(open)
-                if open.extent.end() == offset && (open.zero == differs.zero || !self.apart) =>
-            {
+            Some(open) if open.extent.end() == offset && (open.zero == differs.zero || !self.apart) => {
                 open.extent.len += len;
                 open.zero &= differs.zero;
             }

@@ -31,10 +31,10 @@ mod copy;
 mod depot;
 mod diff;
 mod error;
+mod frames;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-mod frames;
 pub mod gc;
 mod group;
 mod known;

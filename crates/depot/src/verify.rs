@@ -1,4 +1,5 @@
-//! Looks for damage: without keys by the names of packs and the sums of all else, with keys down to every chunk.
+//! Looks for damage: without keys by the names of packs and the sums of all else, with keys down to every
+//! chunk.
 //!
 //! First every object of the bucket is read once, several packs at a time. With keys each
 //! frame is opened there and then, and each chunk compared with the name its pack's table of contents
@@ -70,7 +71,8 @@ pub struct VerifyReport {
 pub struct Finding {
     pub object: String,
     pub what: String,
-    /// Told with keys only, but for a manifest, whose name says whom it hurts. None: nobody needs what is broken.
+    /// Told with keys only, but for a manifest, whose name says whom it hurts. None: nobody needs what is
+    /// broken.
     pub hurts: Vec<Hurt>,
 }
 

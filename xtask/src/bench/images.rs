@@ -1,7 +1,9 @@
-//! The images that are measured: a real file system with a database in it, and the same after two kinds of change.
+//! The images that are measured: a real file system with a database in it, and the same after two kinds
+//! of change.
 //!
 //! Built once, kept, and built anew when the recipe changes. What depends on the day (the release's packages,
-//! how many transactions the database managed) is the same for every tool of a run, since all take these files.
+//! how many transactions the database managed) is the same for every tool of a run, since all take these
+//! files.
 
 use std::path::{Path, PathBuf};
 

@@ -18,7 +18,8 @@ pub(crate) struct Cost {
 }
 
 /// Runs it through GNU time, which asks the kernel at the end of the process (`wait4`) what it had used, and
-/// is small itself: a child of a large process counts the parent's memory as its own until it is another program.
+/// is small itself: a child of a large process counts the parent's memory as its own until it is another
+/// program.
 pub(crate) fn run(command: &Command, scratch: &Path) -> Result<(Cost, String)> {
     let told = scratch.join("cost");
     let mut timed = Command::new("/usr/bin/time");

@@ -1,4 +1,5 @@
-//! The tools that are measured, each as a good user of it would run it: compressing with zstd, encrypting if it can.
+//! The tools that are measured, each as a good user of it would run it: compressing with zstd, encrypting
+//! if it can.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

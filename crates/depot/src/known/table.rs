@@ -373,10 +373,10 @@ mod tests {
                     table.forget(pack(seed));
                     packs.remove(&seed);
                     newest.retain(|_, (held, _)| *held != seed);
-                } else if !packs.contains_key(&seed) {
+                } else if let std::collections::btree_map::Entry::Vacant(free) = packs.entry(seed) {
                     let names: Vec<u16> = names.into_iter().collect();
                     table.learn(pack(seed), contents(&names), Some(0));
-                    packs.insert(seed, names.len());
+                    free.insert(names.len());
                     newest.extend((0..).zip(names).map(|(nth, name)| (name, (seed, nth * 16))));
                 }
                 for seed in 0..300 {

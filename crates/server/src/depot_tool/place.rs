@@ -97,9 +97,8 @@ impl Found {
         let keys = Arc::new(AnyRegion { sealer: self.sealer(false)?, region: OnceLock::new() });
         let store: Arc<dyn Store> = self.store.clone();
         let (entropy, clock) = (Arc::new(RealEntropy), Arc::new(RealClock));
-        let damaged = |error: &DepotError| {
-            matches!(error, DepotError::Damaged { .. } | DepotError::Newer { .. })
-        };
+        let damaged =
+            |error: &DepotError| matches!(error, DepotError::Damaged { .. } | DepotError::Newer { .. });
         let depot = match Depot::open(store, keys, entropy, clock, self.settings()).await {
             Err(error) if damaged(&error) => return Ok(None),
             opened => opened.map_err(|error| failure(&self.place, error))?,

@@ -23,7 +23,8 @@ pub(super) fn fill(janitor: &Janitor, root: &Path, scale: u32) -> Result<()> {
             .args(["--locale=C.UTF-8", "--no-sync"]),
     )
     .context("make a database cluster")?;
-    // The kernel writes it all when the image is unmounted. Old log is as good as none, and would take a gigabyte.
+    // The kernel writes it all when the image is unmounted. Old log is as good as none, and would take a
+    // gigabyte.
     let server = Server::start(janitor, &data, "-c fsync=off -c min_wal_size=32MB -c max_wal_size=64MB")?;
     server.pgbench(&["-i", "-q", "-s", &scale.to_string(), "postgres"])?;
     server.stop()
