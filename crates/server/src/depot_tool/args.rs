@@ -151,6 +151,9 @@ pub(crate) struct ExportArgs {
     /// What to write
     #[arg(long, value_enum, default_value = "raw", value_name = "FORMAT")]
     pub(crate) format: ImageFormat,
+    /// Do not wait until the file is on disk: faster, and after a power cut the file may be there in part
+    #[arg(long)]
+    pub(crate) no_sync: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 //!
 //! # Crash consistency
 //! The file has its name only when it is whole and durable; until then it is a draft, which a crash can
-//! leave beside it (`.name.….part`).
+//! leave beside it (`.name.….part`). With `--no-sync` it is whole, and durable when the system comes to it.
 //!
 //! # Errors
 //! On any error the draft is removed. A stream that ended early is cut off, and the exit code says so.
@@ -26,7 +26,7 @@ use super::look;
 use super::meter::{Cost, Meter};
 use super::nbd::ServedImage;
 use super::place::Open;
-use super::raw::{Draft, RawWriter};
+use super::raw::{Draft, Durability, RawWriter};
 use crate::args::Output;
 use crate::cli::failure::Failure;
 use crate::cli::output;
@@ -40,13 +40,14 @@ pub(super) async fn export(open: &Open, arguments: &ExportArgs, output: Output) 
     let (_, disk) = look::find(open, &arguments.snapshot).await?;
     let meter = Meter::start("export");
     let is_stream = arguments.to.as_os_str() == "-";
+    let durability = if arguments.no_sync { Durability::Sometime } else { Durability::Durable };
     let bytes_restored = match (is_stream, arguments.format) {
         (true, ImageFormat::Raw) => stream(open, &disk.tree, &meter).await?,
         (true, ImageFormat::Qcow2) => {
             return Err(Failure::Usage("a qcow2 image cannot be streamed: name a file with --to".to_owned()));
         }
-        (false, ImageFormat::Raw) => raw(open, &disk.tree, &arguments.to, &meter).await?,
-        (false, ImageFormat::Qcow2) => qcow2(open, &disk.tree, &arguments.to, &meter).await?,
+        (false, ImageFormat::Raw) => raw(open, &disk.tree, &arguments.to, durability, &meter).await?,
+        (false, ImageFormat::Qcow2) => qcow2(open, &disk.tree, &arguments.to, durability, &meter).await?,
     };
     let cost = Cost { bytes_restored, bytes_fetched: open.bytes_fetched(), ..meter.stop() };
     let value = json!({"snapshot": disk.snapshot, "size_bytes": disk.tree.size, "cost": cost});
@@ -68,16 +69,28 @@ pub(super) async fn export(open: &Open, arguments: &ExportArgs, output: Output) 
     Ok(())
 }
 
-async fn raw(open: &Open, tree: &TreeRef, to: &Path, meter: &Meter) -> Result<u64, Failure> {
+async fn raw(
+    open: &Open,
+    tree: &TreeRef,
+    to: &Path,
+    durability: Durability,
+    meter: &Meter,
+) -> Result<u64, Failure> {
     let (draft, file) = Draft::create(to, &RealEntropy)?;
-    let writer = RawWriter::new(file, tree.size)
+    let writer = RawWriter::new(file, tree.size, durability)
         .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", to.display())))?;
     let written = restore(open, tree, Arc::new(writer), meter).await?;
-    draft.publish()?;
+    draft.publish(durability)?;
     Ok(written)
 }
 
-async fn qcow2(open: &Open, tree: &TreeRef, to: &Path, meter: &Meter) -> Result<u64, Failure> {
+async fn qcow2(
+    open: &Open,
+    tree: &TreeRef,
+    to: &Path,
+    durability: Durability,
+    meter: &Meter,
+) -> Result<u64, Failure> {
     let (draft, file) = Draft::create(to, &RealEntropy)?;
     drop(file);
     let mut create = tokio::process::Command::new("qemu-img");
@@ -95,7 +108,7 @@ async fn qcow2(open: &Open, tree: &TreeRef, to: &Path, meter: &Meter) -> Result<
     let disk = Arc::new(served.open().await?);
     let written = restore(open, tree, disk.clone(), meter).await?;
     served.end(&disk).await?;
-    draft.publish()?;
+    draft.publish(durability)?;
     Ok(written)
 }
 

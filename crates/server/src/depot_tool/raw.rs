@@ -12,12 +12,16 @@ use host::{DiskExtent, DiskReader, DiskWriter, HostError};
 use model::{ByteCount, Entropy, Extent};
 use rustix::fs::SeekFrom as Seek;
 use rustix::io::Errno;
+use tokio::sync::Mutex;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use crate::cli::failure::Failure;
 
 const QCOW2_MAGIC: &[u8; 4] = b"QFI\xfb";
 /// One answer; the caller asks again.
 const EXTENTS_MAX: usize = 4096;
+/// Written before the disk is set to work.
+const SYNC_EVERY: usize = 128 << 20;
 
 /// Whether a file begins as a qcow2 image does.
 pub(super) fn looks_like_qcow2(path: &Path) -> io::Result<bool> {
@@ -130,13 +134,18 @@ impl Draft {
         &self.path
     }
 
-    /// Gives the file its name, durably. One that has come meanwhile is not overwritten.
-    pub(super) fn publish(mut self) -> Result<(), Failure> {
+    /// Gives the file its name. One that has come meanwhile is not overwritten.
+    pub(super) fn publish(mut self, durability: Durability) -> Result<(), Failure> {
         let done = |result: io::Result<()>| result.map_err(|error| failed("write", &self.target, &error));
-        done(File::open(&self.path).and_then(|file| file.sync_all()))?;
+        if durability == Durability::Durable {
+            done(File::open(&self.path).and_then(|file| file.sync_all()))?;
+        }
         done(fs::hard_link(&self.path, &self.target))?;
         done(fs::remove_file(&self.path))?;
         self.published = true;
+        if durability == Durability::Sometime {
+            return Ok(());
+        }
         let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty());
         let synced = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
         synced.map_err(|error| failed("write", &self.target, &error))
@@ -155,31 +164,72 @@ fn failed(verb: &str, path: &Path, error: &io::Error) -> Failure {
     Failure::Failed(format!("cannot {verb} {}: {error}", path.display()))
 }
 
+/// Whether a file that has its name is on disk, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// Whatever happens to the machine.
+    Durable,
+    /// When the system comes to it.
+    Sometime,
+}
+
 /// Writes data where it belongs and nothing else: what is not written is a hole.
 #[derive(Debug)]
 pub(super) struct RawWriter {
     file: Arc<File>,
+    durability: Durability,
     /// Threads that write one file at once only wait for each other, and spin while they do.
-    turn: tokio::sync::Mutex<()>,
+    turn: Mutex<Turn>,
+}
+
+#[derive(Debug, Default)]
+struct Turn {
+    unsynced: usize,
+    /// What was written before, on its way to the disk. The file system tells of an error once, and
+    /// may do so here.
+    sync: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Turn {
+    async fn synced(&mut self) -> Result<(), HostError> {
+        match self.sync.take() {
+            Some(sync) => outcome("write the file", sync.await),
+            None => Ok(()),
+        }
+    }
 }
 
 impl RawWriter {
     /// `file` is empty; it gets its whole length at once.
-    pub(super) fn new(file: File, size: u64) -> io::Result<Self> {
+    pub(super) fn new(file: File, size: u64, durability: Durability) -> io::Result<Self> {
         file.set_len(size)?;
-        Ok(Self { file: Arc::new(file), turn: tokio::sync::Mutex::default() })
+        Ok(Self { file: Arc::new(file), durability, turn: Mutex::default() })
     }
 }
 
 #[async_trait]
 impl DiskWriter for RawWriter {
     async fn write(&self, offset: u64, bytes: Bytes) -> Result<(), HostError> {
-        let file = Arc::clone(&self.file);
-        let _turn = self.turn.lock().await;
-        blocking("write the file", move || file.write_all_at(&bytes, offset)).await
+        let (file, len) = (Arc::clone(&self.file), bytes.len());
+        let mut turn = self.turn.lock().await;
+        blocking("write the file", move || file.write_all_at(&bytes, offset)).await?;
+        turn.unsynced += len;
+        let idle = turn.sync.as_ref().is_none_or(JoinHandle::is_finished);
+        if self.durability == Durability::Durable && turn.unsynced >= SYNC_EVERY && idle {
+            // The disk is kept busy meanwhile, or the end would wait for all of it.
+            turn.synced().await?;
+            let file = Arc::clone(&self.file);
+            turn.unsynced = 0;
+            turn.sync = Some(spawn_blocking(move || file.sync_data()));
+        }
+        Ok(())
     }
 
     async fn finish(&self) -> Result<(), HostError> {
+        self.turn.lock().await.synced().await?;
+        if self.durability == Durability::Sometime {
+            return Ok(());
+        }
         let file = Arc::clone(&self.file);
         blocking("write the file", move || file.sync_all()).await
     }
@@ -189,7 +239,10 @@ async fn blocking<T: Send + 'static>(
     what: &'static str,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, HostError> {
-    let done = tokio::task::spawn_blocking(work).await;
+    outcome(what, spawn_blocking(work).await)
+}
+
+fn outcome<T>(what: &'static str, done: Result<io::Result<T>, JoinError>) -> Result<T, HostError> {
     let done = done.map_err(|error| HostError::Failed(format!("{what}: {error}")))?;
     done.map_err(|error| match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => HostError::NoSpace(error.to_string()),
@@ -211,8 +264,8 @@ mod tests {
         assert_eq!(count(), 0);
         let (early, _) = Draft::create(&target, &RealEntropy).expect("made");
         let (late, _) = Draft::create(&target, &RealEntropy).expect("made");
-        early.publish().expect("the first");
-        assert!(matches!(late.publish(), Err(Failure::Failed(_))));
+        early.publish(Durability::Durable).expect("the first");
+        assert!(matches!(late.publish(Durability::Sometime), Err(Failure::Failed(_))));
         assert!(matches!(Draft::create(&target, &RealEntropy), Err(Failure::Usage(_))));
         assert_eq!(count(), 1);
     }

@@ -80,7 +80,12 @@ impl Peer for Hikae {
 
     fn restore(&self, into: &Path) -> Result<Command> {
         let snapshot = self.last.as_deref().context("nothing was stored yet")?;
-        self.place.command(&["export", snapshot, "--to", text(&into.join(DISK))?])
+        let mut command = self.place.command(&["export", snapshot, "--to", text(&into.join(DISK))?])?;
+        if !self.tracked {
+            // No peer waits for the disk. What that costs, the other of the two shows.
+            command.arg("--no-sync");
+        }
+        Ok(command)
     }
 
     fn verify(&self, with_keys: bool) -> Option<Command> {
