@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use support::{Server, hikae, text, workspace};
@@ -333,6 +334,21 @@ fn a_bucket_and_a_key_tell_what_is_there() {
     assert_eq!((code, words.contains(&group)), (1, true), "{words}");
 }
 
+/// For the files below.
+#[expect(clippy::disallowed_methods, reason = "files are as old as the file system says")]
+fn four_days_pass(folder: &Path) {
+    let then = SystemTime::now() - Duration::from_secs(4 * 86_400);
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            four_days_pass(&path);
+        } else {
+            let file = fs::File::options().write(true).open(&path).expect("open it");
+            file.set_modified(then).expect("make it old");
+        }
+    }
+}
+
 #[test]
 fn what_is_deleted_is_marked_first_and_explained() {
     let world = World::new();
@@ -348,6 +364,11 @@ fn what_is_deleted_is_marked_first_and_explained() {
     assert_eq!(world.fails(&["delete", &group, "--yes"]).0, 2);
 
     let packs = world.tool(&["stats"])["packs"].as_u64().expect("a number");
+    // A process that has never seen their group takes what was put lately for somebody's work.
+    let explained = world.tool(&["gc", "--explain"]);
+    let fates = explained["fates"].as_array().expect("a list");
+    assert!(fates.len() as u64 == packs && fates.iter().all(|fate| fate["fate"] == "spare"), "{explained}");
+    four_days_pass(&world.depot().join("packs"));
     let explained = world.tool(&["gc", "--explain"]);
     let fates = explained["fates"].as_array().expect("a list");
     assert!(fates.len() as u64 == packs && fates.iter().all(|fate| fate["fate"] == "mark"), "{explained}");
