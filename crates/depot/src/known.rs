@@ -93,7 +93,7 @@ impl Known {
             }
         };
         // Only a folder may block.
-        let _ = Work::compute(self.beside && self.folder.is_some(), work).wait().await;
+        let _ = Work::block(self.beside && self.folder.is_some(), work).wait().await;
     }
 
     /// Reads the folder, newest files first, until the table is full; what is left over goes.
@@ -129,7 +129,7 @@ impl Depot {
                 let keys = self.slot_keys(self.slot).await?;
                 let known = self.known.clone();
                 known.sums.get_or_init(|| keys.known_key());
-                Work::compute(known.beside, move || known.load()).wait().await
+                Work::block(known.beside, move || known.load()).wait().await
             };
             self.known.loaded.get_or_try_init(load).await?;
         }

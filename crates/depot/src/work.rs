@@ -39,7 +39,7 @@ impl<T> Drop for Abandoning<T> {
 }
 
 impl<T: Send + 'static> Work<T> {
-    /// Has `compute` run by the crew.
+    /// Has `compute`, which waits for nothing, run by the crew.
     pub(crate) fn compute(beside: bool, compute: impl FnOnce() -> T + Send + 'static) -> Self {
         let Some(Ok(crew)) = beside.then(|| &*CREW) else { return Self::Done(compute()) };
         let (answer, work) = oneshot::channel();
@@ -50,6 +50,15 @@ impl<T: Send + 'static> Work<T> {
             }
         });
         Self::Computed(work)
+    }
+
+    /// Runs `work`, which reads or writes files, on a thread that may wait: the crew must not.
+    pub(crate) fn block(beside: bool, work: impl FnOnce() -> T + Send + 'static) -> Self {
+        if beside {
+            Self::Elsewhere(Abandoning(tokio::task::spawn_blocking(work)))
+        } else {
+            Self::Done(work())
+        }
     }
 
     /// Starts `task`; if it is not to run beside, it starts when waited for.
