@@ -21,7 +21,7 @@ use crate::known::Contents;
 use crate::objects::key;
 use crate::packer::narrow;
 use crate::walk::Named;
-use crate::work::Work;
+use crate::work::{Work, cancellable};
 use crate::{Depot, DepotError};
 
 /// What was found of a group: its manifest, or why there is none.
@@ -69,11 +69,7 @@ impl Depot {
         progress: &(dyn Fn(u64, u64) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<RebuiltKnown, DepotError> {
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => Err(DepotError::Cancelled),
-            rebuilt = Box::pin(self.rebuild_known_inner(progress)) => rebuilt,
-        }
+        cancellable(cancel, self.rebuild_known_inner(progress)).await
     }
 
     async fn rebuild_known_inner(

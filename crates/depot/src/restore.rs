@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cipher::SlotKeys;
 use crate::read::slice;
 use crate::walk::Walk;
-use crate::work::Work;
+use crate::work::{Work, cancellable};
 use crate::{Depot, DepotError, Moved, Progressing};
 
 /// Chunks handed on together, all of one frame.
@@ -52,11 +52,7 @@ impl Depot {
     /// Writes a snapshot to a disk and finishes it: when this answers, the disk is durable.
     pub async fn restore_disk(&self, job: RestoreDisk) -> Result<RestoredDisk, DepotError> {
         let cancel = job.cancel.clone();
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => Err(DepotError::Cancelled),
-            restored = Box::pin(self.restore_disk_inner(job)) => restored,
-        }
+        cancellable(&cancel, self.restore_disk_inner(job)).await
     }
 
     async fn restore_disk_inner(&self, job: RestoreDisk) -> Result<RestoredDisk, DepotError> {

@@ -33,6 +33,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::objects::Objects;
+use crate::work::cancellable;
 use crate::{Depot, DepotError, Settings};
 use objects::{Survey, gone};
 use packs::Packs;
@@ -146,17 +147,6 @@ impl Depot {
             return Err(DepotError::Invalid("there is no depot in this place".to_owned()));
         }
         Ok(report)
-    }
-}
-
-async fn cancellable<T>(
-    cancel: &CancellationToken,
-    look: impl Future<Output = Result<T, DepotError>>,
-) -> Result<T, DepotError> {
-    tokio::select! {
-        biased;
-        () = cancel.cancelled() => Err(DepotError::Cancelled),
-        looked = Box::pin(look) => looked,
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::DepotError;
 
@@ -76,5 +77,17 @@ impl<T: Send + 'static> Work<T> {
             Self::Elsewhere(mut handle) => (&mut handle.0).await.map_err(|error| ended(&error)),
             Self::Computed(work) => work.await.map_err(|error| ended(&error)),
         }
+    }
+}
+
+/// `work`, until it is done or no longer wanted. Boxed, as what a depot does at length is large.
+pub(crate) async fn cancellable<T>(
+    cancel: &CancellationToken,
+    work: impl Future<Output = Result<T, DepotError>>,
+) -> Result<T, DepotError> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(DepotError::Cancelled),
+        done = Box::pin(work) => done,
     }
 }

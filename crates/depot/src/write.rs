@@ -27,7 +27,7 @@ use crate::packer::{Packer, narrow};
 use crate::plan::{Plan, Run, Todo};
 use crate::read::{Cursor, usize_of};
 use crate::weave::Weaver;
-use crate::work::Work;
+use crate::work::{Work, cancellable};
 use crate::{Depot, DepotError};
 
 /// Extents are asked for in windows, so that the answer is bounded whatever the disk's size.
@@ -81,11 +81,7 @@ impl Depot {
             return Err(DepotError::Invalid(format!("a disk of {size} bytes is larger than a depot takes")));
         }
         let cancel = job.cancel.clone();
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => Err(DepotError::Cancelled),
-            written = Box::pin(self.write_disk_inner(job, size)) => written,
-        }
+        cancellable(&cancel, self.write_disk_inner(job, size)).await
     }
 
     async fn write_disk_inner(&self, job: WriteDisk, size: u64) -> Result<WrittenDisk, DepotError> {
