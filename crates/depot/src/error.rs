@@ -57,6 +57,14 @@ impl DepotError {
         }
     }
 
+    /// The object that is damaged, or written by a later version, and how; any other error comes back.
+    pub(crate) fn damage(self) -> Result<(String, String), Self> {
+        match self {
+            Self::Damaged { object, what } | Self::Newer { object, what } => Ok((object, what)),
+            other => Err(other),
+        }
+    }
+
     pub(crate) fn damaged(object: impl Into<String>, what: impl Into<String>) -> Self {
         Self::Damaged { object: object.into(), what: what.into() }
     }

@@ -129,11 +129,12 @@ impl Depot {
         rebuilt: &mut RebuiltKnown,
     ) -> Result<Vec<(Timestamp, GroupId, Vec<TreeRef>)>, DepotError> {
         let mut groups = Vec::new();
-        self.each_group(|(id, found)| match found {
-            Ok(group) => groups.push((group.taken, id, group.disks.iter().map(|disk| disk.tree).collect())),
-            Err(error) => rebuilt.passed_over.extend(words(error)),
-        })
-        .await?;
+        for id in self.groups().await? {
+            // None: damaged, or deleted since the listing.
+            let found = pass_over(self.group(id).await, &mut rebuilt.passed_over)?.flatten();
+            let trees_of = |group: GroupManifest| group.disks.iter().map(|disk| disk.tree).collect();
+            groups.extend(found.map(|group| (group.taken, id, trees_of(group))));
+        }
         groups.sort_by_key(|(taken, id, _)| std::cmp::Reverse((*taken, *id)));
         Ok(groups)
     }
@@ -167,21 +168,12 @@ fn pass_over<T>(
     found: Result<T, DepotError>,
     passed_over: &mut Vec<PassedOver>,
 ) -> Result<Option<T>, DepotError> {
-    match found {
+    match found.map_err(DepotError::damage) {
         Ok(found) => Ok(Some(found)),
-        Err(error @ (DepotError::Damaged { .. } | DepotError::Newer { .. })) => {
-            passed_over.extend(words(error));
+        Err(Ok((object, what))) => {
+            passed_over.push(PassedOver { object, what });
             Ok(None)
         }
-        Err(error) => Err(error),
-    }
-}
-
-fn words(error: DepotError) -> Option<PassedOver> {
-    match error {
-        DepotError::Damaged { object, what } | DepotError::Newer { object, what } => {
-            Some(PassedOver { object, what })
-        }
-        _ => None,
+        Err(Err(error)) => Err(error),
     }
 }

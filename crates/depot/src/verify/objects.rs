@@ -6,7 +6,7 @@ use format::{DepotHeader, FormatError, KeySlot, ManifestEnvelope, Marks, PackNam
 use model::{DepotId, GroupId, SnapshotId};
 use store::{LIST_MAX, Listed, ObjectKey};
 
-use super::tell::{Tell, Who, flaw};
+use super::tell::{Tell, Who};
 use super::{Note, Verified, VerifyStage, Verifying};
 use crate::error::in_words;
 use crate::objects::{Objects, key};
@@ -303,7 +303,7 @@ impl Survey {
                 self.disks.extend(group.disks.iter().map(disk));
             }
             Err(error) => {
-                let (object, what) = flaw(error)?;
+                let (object, what) = error.damage()?;
                 tell.hurt(&object, &what, [Who::Group(id)], true);
             }
         }

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::objects::Survey;
 use super::tables::{Table, Tables};
-use super::tell::{Tell, flaw};
+use super::tell::Tell;
 use crate::cipher::{PackCipher, SlotKeys};
 use crate::depot::lock;
 use crate::error::in_words;
@@ -219,7 +219,7 @@ impl<'a> Packs<'a> {
         match depot.slot_keys(header.slot).await {
             Ok(keys) => Ok(keys.pack(header.salt).ok().map(|cipher| Opener { cipher, keys })),
             // The slot's own finding, if it has a right to be there.
-            Err(error) => flaw(error).map(|_| None),
+            Err(error) => error.damage().map(|_| None),
         }
     }
 
@@ -244,7 +244,7 @@ impl<'a> Packs<'a> {
                 Ok(Some(table))
             }
             // Gone or broken since: whoever asks looks at the frames themselves.
-            Err(error) => flaw(error).map(|_| None),
+            Err(error) => error.damage().map(|_| None),
         }
     }
 }

@@ -6,7 +6,6 @@ use model::{Extent, GroupId};
 
 use super::trees::Trees;
 use super::{Finding, Hurt};
-use crate::DepotError;
 
 const FINDINGS_MAX: usize = 1000;
 /// Beyond so many runs of chunks they are told more coarsely.
@@ -175,14 +174,6 @@ impl Ranges {
             .filter(|(from, to)| from < to)
             .map(|(from, to)| Extent { offset: from, len: to - from })
             .collect()
-    }
-}
-
-/// Damage is what is looked for; any other error ends the looking.
-pub(super) fn flaw(error: DepotError) -> Result<(String, String), DepotError> {
-    match error {
-        DepotError::Damaged { object, what } | DepotError::Newer { object, what } => Ok((object, what)),
-        other => Err(other),
     }
 }
 

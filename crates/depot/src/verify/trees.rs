@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::objects::DiskOf;
 use super::packs::{Packs, State};
-use super::tell::{Tell, Who, flaw};
+use super::tell::{Tell, Who};
 use super::{Verified, VerifyStage, Verifying};
 use crate::cipher::SlotKeys;
 use crate::depot::lock;
@@ -63,7 +63,7 @@ impl Trees {
             let keys = match depot.slot_keys(*slot).await {
                 Ok(keys) => keys,
                 Err(error) => {
-                    let (object, what) = flaw(error)?;
+                    let (object, what) = error.damage()?;
                     for tree in trees {
                         tell.hurt_unless_told(&object, &what, Who::Group(self.of(*tree).group));
                     }
@@ -206,7 +206,7 @@ impl Walk<'_> {
             Ok(_) => Ok(()),
             Err(error) if batch.len() == 1 => self.flawed(error, trees, range),
             Err(error) => {
-                flaw(error)?;
+                error.damage()?;
                 for one in batch {
                     if let Err(error) = self.depot.checked(&self.keys, vec![*one]).await {
                         self.flawed(error, trees, (one.0, one.0 + 1))?;
@@ -218,7 +218,7 @@ impl Walk<'_> {
     }
 
     fn flawed(&self, error: DepotError, trees: &[u32], chunks: (u64, u64)) -> Result<(), DepotError> {
-        let (object, what) = flaw(error)?;
+        let (object, what) = error.damage()?;
         lock(self.tell).hurt_chunks(&object, &what, trees, chunks);
         Ok(())
     }
