@@ -4,18 +4,20 @@
 //! noise neither compresses nor repeats, so every chunk is looked up and learned.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
-use std::fs::File;
-use std::io::Read as _;
+#[path = "../tests/common/mod.rs"]
+mod common;
+mod support;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use common::{Dice, Hands, Pad};
 use hikae_depot::{Depot, Settings, WriteDisk};
 use host::{DiskExtent, DiskReader, HostError};
-use keys::{KeyError, KeyWrap, WrappedKey};
-use model::{ByteCount, Clock, Entropy, Extent, KeyId, Timestamp};
-use seal::KeyMaterial;
+use model::{ByteCount, Extent};
 use store::Store;
+use support::cpu_s;
 use tokio_util::sync::CancellationToken;
 
 /// Noise that is made as it is read.
@@ -37,42 +39,9 @@ impl DiskReader for Noise {
     }
 }
 
-/// Nothing here is anybody's.
-struct Fixed;
-
-impl Entropy for Fixed {
-    fn fill(&self, bytes: &mut [u8]) {
-        File::open("/dev/urandom").unwrap().read_exact(bytes).unwrap();
-    }
-}
-
-impl Clock for Fixed {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_seconds(1_800_000_000)
-    }
-}
-
-/// Keeps a key as it is.
-#[async_trait]
-impl KeyWrap for Fixed {
-    async fn wrap(&self, material: &KeyMaterial, _: &str) -> Result<WrappedKey, KeyError> {
-        Ok(WrappedKey { key: KeyId::from_bits(1), bytes: material.expose().to_vec() })
-    }
-    async fn unwrap(&self, wrapped: &WrappedKey, _: &str) -> Result<KeyMaterial, KeyError> {
-        Ok(KeyMaterial::from_bytes(wrapped.bytes.clone().try_into().map_err(|_| KeyError::Refused)?))
-    }
-}
-
-/// Processor seconds of this process.
-fn cpu_s() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
-}
-
-async fn open(store: &Arc<dyn Store>, settings: &Settings) -> Arc<Depot> {
-    let (keys, entropy, clock) = (Arc::new(Fixed), Arc::new(Fixed), Arc::new(Fixed));
-    Depot::open_or_init(store.clone(), keys, entropy, clock, settings.clone()).await.unwrap()
+async fn open(store: &Arc<dyn Store>, settings: &Settings, seed: u64) -> Arc<Depot> {
+    let (dice, hands) = (Dice::new(seed), Hands::new());
+    Depot::open_or_init(store.clone(), Arc::new(Pad), dice, hands, settings.clone()).await.unwrap()
 }
 
 async fn write(what: &str, depot: &Depot, len: u64) {
@@ -98,13 +67,13 @@ fn main() {
                 [("knowing nothing", &none), ("in memory", &memory), ("in a folder", &kept)]
             {
                 let store = store::memory();
-                let depot = open(&store, settings).await;
+                let depot = open(&store, settings, 1).await;
                 write(&format!("full, {what}"), &depot, len).await;
                 if settings.known_chunks > 0 {
                     write(&format!("again, {what}"), &depot, len).await;
                 }
                 if settings.known_folder.is_some() {
-                    write("again, by the next process", &*open(&store, settings).await, len).await;
+                    write("again, by the next process", &*open(&store, settings, 2).await, len).await;
                 }
             }
         }

@@ -4,16 +4,17 @@
 #![expect(clippy::unwrap_used, reason = "it is run by hand and by the benchmark")]
 #![allow(unfulfilled_lint_expectations)]
 
+#[path = "../tests/common/mod.rs"]
+mod common;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use common::{Dice, Hands, Pad};
 use hikae_depot::{Depot, Settings, WriteDisk};
 use host::{DiskExtent, DiskReader, HostError};
-use keys::{KeyError, KeyWrap, WrappedKey};
-use model::{ByteCount, Clock, Entropy, Extent, KeyId, Timestamp};
-use seal::KeyMaterial;
+use model::{ByteCount, Extent};
 use store::StoreConfig;
 use tokio_util::sync::CancellationToken;
 
@@ -23,8 +24,7 @@ async fn main() {
     let [directory, disks, mib] = arguments.as_slice() else { panic!("say DIRECTORY DISKS MIB") };
     let (disks, len): (u64, u64) = (disks.parse().unwrap(), mib.parse::<u64>().unwrap() << 20);
     let store = store::open(&StoreConfig::Directory { path: directory.into() }).await.unwrap();
-    let bare = Arc::new(Bare(AtomicU64::new(1)));
-    let depot = Depot::open_or_init(store, bare.clone(), bare.clone(), bare, Settings::default());
+    let depot = Depot::open_or_init(store, Arc::new(Pad), Dice::new(1), Hands::new(), Settings::default());
     let depot = depot.await.unwrap();
     let jobs: Vec<_> = (0..disks)
         .map(|seed| {
@@ -69,35 +69,5 @@ impl DiskReader for Made {
         };
         let words = (range.offset..range.end()).step_by(8).flat_map(|at| word(at).to_le_bytes());
         Ok(words.collect::<Vec<u8>>().into())
-    }
-}
-
-/// A key in the clear, a count for chance, and no time.
-#[derive(Debug)]
-struct Bare(AtomicU64);
-
-#[async_trait]
-impl KeyWrap for Bare {
-    async fn wrap(&self, material: &KeyMaterial, _: &str) -> Result<WrappedKey, KeyError> {
-        Ok(WrappedKey { key: KeyId::from_bits(1), bytes: material.expose().to_vec() })
-    }
-
-    async fn unwrap(&self, wrapped: &WrappedKey, _: &str) -> Result<KeyMaterial, KeyError> {
-        wrapped.bytes.as_slice().try_into().map(KeyMaterial::from_bytes).map_err(|_| KeyError::Refused)
-    }
-}
-
-impl Entropy for Bare {
-    fn fill(&self, bytes: &mut [u8]) {
-        for part in bytes.chunks_mut(8) {
-            let drawn = self.0.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            part.copy_from_slice(&drawn.to_le_bytes()[..part.len()]);
-        }
-    }
-}
-
-impl Clock for Bare {
-    fn now(&self) -> Timestamp {
-        Timestamp(1)
     }
 }

@@ -6,6 +6,10 @@
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "it is run by hand")]
 #![allow(unfulfilled_lint_expectations)]
 
+#[path = "../tests/common/mod.rs"]
+mod common;
+mod support;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,11 +17,11 @@ use std::time::Instant;
 use async_trait::async_trait;
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use bytes::Bytes;
+use common::{Dice, Hands, Pad};
 use hikae_depot::{Depot, RestoreDisk, Settings, WriteDisk};
 use host::{DiskExtent, DiskReader, DiskWriter, HostError};
-use keys::{KeyError, KeyWrap, WrappedKey};
-use model::{ByteCount, Clock, Entropy, Extent, KeyId, Timestamp};
-use seal::KeyMaterial;
+use model::{ByteCount, Extent};
+use support::cpu_s;
 use tokio_util::sync::CancellationToken;
 
 const SAMPLE_LEN: usize = 768 << 20;
@@ -110,20 +114,12 @@ impl Start {
     }
 }
 
-/// User and system time of this process, in the kernel's hundredths.
-fn cpu_s() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields = stat.rsplit(')').next().unwrap().split_whitespace();
-    fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
-}
-
 /// Write and restore, in memory at both ends.
 fn whole(sample: &Arc<Vec<u8>>, settings: Settings) {
     let what = format!("parallelism {}, zstd {}", settings.parallelism, settings.zstd_level);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let depot =
-            Depot::open_or_init(store::memory(), Arc::new(Bare), Arc::new(Bare), Arc::new(Bare), settings);
+        let depot = Depot::open_or_init(store::memory(), Arc::new(Pad), Dice::new(1), Hands::new(), settings);
         let depot = depot.await.unwrap();
         let write = |base| WriteDisk {
             reader: Arc::new(Sample(sample.clone())),
@@ -142,7 +138,7 @@ fn whole(sample: &Arc<Vec<u8>>, settings: Settings) {
         let start = Start::now();
         let job = RestoreDisk {
             tree: written.tree,
-            writer: Arc::new(Bare),
+            writer: Arc::new(Nowhere),
             progress: Arc::new(|_| {}),
             cancel: CancellationToken::new(),
         };
@@ -168,31 +164,12 @@ impl DiskReader for Sample {
     }
 }
 
-/// No keys, no time, no chance, and a disk that forgets.
+/// A disk that forgets.
 #[derive(Debug)]
-struct Bare;
+struct Nowhere;
 
 #[async_trait]
-impl KeyWrap for Bare {
-    async fn wrap(&self, material: &KeyMaterial, _: &str) -> Result<WrappedKey, KeyError> {
-        Ok(WrappedKey { key: KeyId::from_bits(1), bytes: material.expose().to_vec() })
-    }
-    async fn unwrap(&self, wrapped: &WrappedKey, _: &str) -> Result<KeyMaterial, KeyError> {
-        wrapped.bytes.as_slice().try_into().map(KeyMaterial::from_bytes).map_err(|_| KeyError::Refused)
-    }
-}
-impl Entropy for Bare {
-    fn fill(&self, bytes: &mut [u8]) {
-        bytes.fill(5);
-    }
-}
-impl Clock for Bare {
-    fn now(&self) -> Timestamp {
-        Timestamp(1)
-    }
-}
-#[async_trait]
-impl DiskWriter for Bare {
+impl DiskWriter for Nowhere {
     async fn write(&self, _: u64, _: Bytes) -> Result<(), HostError> {
         Ok(())
     }
