@@ -21,7 +21,7 @@ pub(crate) fn install() -> Result<()> {
     SERVER_VENV.install()
 }
 
-/// Starts it with one empty bucket and a key of this run alone. `HIKAE_TEST_S3` tells tests where, as JSON.
+/// Starts it with two empty buckets and a key of this run alone. `HIKAE_TEST_S3` tells tests where, as JSON.
 pub(crate) fn start(janitor: &Janitor, parent: &Path) -> Result<(&'static str, String)> {
     let home = super::scratch(janitor, parent, "s3")?;
     let (script, told, log) = (home.join("server.py"), home.join("told.json"), home.join("log"));

@@ -11,6 +11,7 @@ import threading
 import time
 
 PORT, TOLD, BUCKET = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+SECOND_BUCKET = BUCKET + "-second"
 # Making the user, its policy and its key are the only things allowed without a signature.
 os.environ["INITIAL_NO_AUTH_ACTION_COUNT"] = "3"
 
@@ -43,10 +44,13 @@ def prepare():
             time.sleep(0.1)
     iam.put_user_policy(UserName="hikae", PolicyName="all", PolicyDocument=json.dumps(ALLOW_ALL))
     key = iam.create_access_key(UserName="hikae")["AccessKey"]
-    client("s3", key["AccessKeyId"], key["SecretAccessKey"]).create_bucket(Bucket=BUCKET)
+    s3 = client("s3", key["AccessKeyId"], key["SecretAccessKey"])
+    s3.create_bucket(Bucket=BUCKET)
+    s3.create_bucket(Bucket=SECOND_BUCKET)
     told = {
         "endpoint": ENDPOINT,
         "bucket": BUCKET,
+        "second_bucket": SECOND_BUCKET,
         "region": "us-east-1",
         "access_key_id": key["AccessKeyId"],
         "secret": key["SecretAccessKey"],

@@ -1,46 +1,56 @@
-//! `kill -9` of the real process: at every step it takes in the file system, and at random moments.
+//! `kill -9` of the real process: at every step it takes in the file system, and at random moments, in
+//! directories and in the buckets of a real S3 server.
 //!
-//! After each death the depot is verified with its keys, every snapshot that was told to be there is
-//! compared byte for byte, and the next command goes on from what the dead one left.
+//! After each death both depots are verified with their keys, every snapshot that was told to be there
+//! is compared byte for byte, and the next command goes on from what the dead one left.
 
 #![allow(clippy::disallowed_methods, reason = "processes die in real time")]
 
+#[path = "../depot_place/mod.rs"]
+mod place;
 #[path = "../support/mod.rs"]
 mod support;
+mod walk;
 mod world;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
 
-use world::{End, World, noise};
+use place::noise;
+use walk::Walk;
+use world::{Call, End, Side, World};
 
-/// Random deaths of a run, unless `HIKAE_KILLS` wants more.
+/// Random deaths of a run, unless `HIKAE_KILLS` wants more: in directories, and in buckets.
 const KILLS: usize = 60;
+const KILLS_IN_BUCKETS: usize = 20;
 const MIB: usize = 1 << 20;
 
-/// A command of the tool, on a depot as it finds it.
-type Workflow = (&'static str, fn(&World) -> Vec<String>);
+/// A command of the tool, on depots as it finds them.
+type Workflow = (&'static str, fn(&World) -> Call);
 
 const WORKFLOWS: &[Workflow] = &[
-    ("import", |world| world.import_arguments("second", None)),
-    ("increment", |world| world.import_arguments("second", Some("first"))),
-    ("delete", |world| {
-        vec!["delete".to_owned(), world.group("old").expect("it is there"), "--yes".to_owned()]
-    }),
-    ("gc that marks", |_| vec!["gc".to_owned()]),
+    ("import", |world| world.import("second", None)),
+    ("increment", |world| world.import("second", Some("first"))),
+    ("delete", |world| world.delete(Side::Here, "old")),
+    ("gc that marks", |_| World::gc(Side::Here)),
     ("gc that deletes", |world| {
-        world.delete("old");
+        world.tool(&world.delete(Side::Here, "old"));
         world.pass_margin();
-        world.tool(&["gc"]);
+        world.tool(&World::gc(Side::Here));
         world.pass_margin();
-        vec!["gc".to_owned()]
+        World::gc(Side::Here)
+    }),
+    ("copy", |world| world.copy(Some("old"))),
+    ("copy of an increment", |world| {
+        world.tool(&world.copy(Some("first")));
+        world.tool(&world.import("second", Some("first")));
+        world.copy(Some("second"))
     }),
 ];
 
-/// A depot with three groups, one of them deleted.
+/// A depot with three groups, one of them deleted, and an empty one.
 fn prepared() -> World {
-    let world = World::new();
+    let world = World::in_directories();
     let first = noise(MIB + 100, 1);
     world.write_image("first", &first);
     let mut second = first.clone();
@@ -49,9 +59,9 @@ fn prepared() -> World {
     world.write_image("old", &noise(MIB / 2, 3));
     world.write_image("gone", &noise(MIB / 4, 4));
     for name in ["first", "old", "gone"] {
-        world.import(name);
+        world.tool(&world.import(name, None));
     }
-    world.delete("gone");
+    world.tool(&world.delete(Side::Here, "gone"));
     world
 }
 
@@ -59,31 +69,36 @@ fn prepared() -> World {
 fn dead_before_every_step_in_the_file_system() {
     let prepared = prepared();
     let mut told = BTreeMap::new();
-    for (name, arguments) in WORKFLOWS {
+    for (name, call) in WORKFLOWS {
         let mut deaths = 0;
         for nth in 1.. {
             let world = prepared.again();
-            let arguments = arguments(&world);
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            let end = world.run_until_step(&arguments, nth);
-            world.audit(&["first"]);
+            let call = call(&world);
+            let before = world.groups();
+            let end = world.run_until_step(&call, nth);
+            world.audit_after(&call, &before);
             if end == End::Finished {
                 break;
             }
             deaths += 1;
             // What the dead one left does not stand in the way of the next, and goes.
-            if *name != "delete" || world.group("old").is_some() {
-                world.tool(&arguments);
+            if *name != "delete" || world.group(Side::Here, "old").is_some() {
+                world.tool(&call);
             }
             world.audit(&["first"]);
             world.collect_all();
             world.audit(&["first"]);
+            if name.starts_with("copy") {
+                let copied = if *name == "copy" { "old" } else { "second" };
+                assert!(world.group(Side::There, copied).is_some(), "{name}, dead before step {nth}");
+            }
             assert_eq!(world.leaks(), (0, 0), "{name}, dead before step {nth}");
         }
         told.insert(*name, deaths);
     }
     println!("deaths before every step: {told:?}");
-    assert!(told.values().all(|deaths| *deaths >= 1) && told["import"] >= 15, "{told:?}");
+    assert!(told.values().all(|deaths| *deaths >= 1), "{told:?}");
+    assert!(["import", "copy", "copy of an increment"].iter().all(|name| told[name] >= 15), "{told:?}");
 }
 
 /// What a power cut takes is what was not synced: no test of ours can cut the power, so the order of
@@ -91,7 +106,12 @@ fn dead_before_every_step_in_the_file_system() {
 #[test]
 fn a_file_is_synced_before_it_has_its_name_and_its_folder_after() {
     let world = prepared();
-    let steps = world.steps_of(&world.import_arguments("second", None));
+    for call in [world.import("second", None), world.copy(Some("old"))] {
+        check_syncs(&world.steps_of(&call));
+    }
+}
+
+fn check_syncs(steps: &[(String, String, String)]) {
     let mut links = 0;
     for (at, (what, draft, name)) in steps.iter().enumerate() {
         assert_ne!(what, "rename", "objects are linked, never renamed over others");
@@ -121,92 +141,17 @@ fn a_file_is_synced_before_it_has_its_name_and_its_folder_after() {
     assert!(links >= 2, "{steps:?}");
 }
 
-/// A seeded walk: imports, increments, deletions and collections, each killed at a random moment of
-/// the time it takes.
+fn kills(usual: usize) -> usize {
+    std::env::var("HIKAE_KILLS").map_or(usual, |text| text.parse().expect("a number"))
+}
+
 #[test]
 fn dead_at_random_moments() {
-    let kills = std::env::var("HIKAE_KILLS").map_or(KILLS, |text| text.parse().expect("a number"));
-    let world = World::new();
-    let mut random = blake3::Hasher::new().update(b"kills").finalize_xof();
-    let mut roll = |sides: u64| {
-        let mut bytes = [0; 8];
-        random.fill(&mut bytes);
-        u64::from_le_bytes(bytes) % sides
-    };
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let (mut takes_us, mut killed, mut next) = (BTreeMap::new(), 0, 0);
-    let mut images: Vec<String> = Vec::new();
-    let began = Instant::now();
-    while killed < kills {
-        let there = world.groups();
-        let kind = match roll(10) {
-            0..6 if there.len() < 4 => "import",
-            0..4 => "delete",
-            4..8 => "import",
-            _ => "gc",
-        };
-        let arguments: Vec<String> = match kind {
-            "import" => {
-                let name = format!("image-{next}");
-                next += 1;
-                let base = there.values().nth(usize::try_from(roll(5)).expect("small")).cloned();
-                let mut bytes = match &base {
-                    Some(base) => world.content(base),
-                    None => noise(20 * MIB, roll(1 << 30)),
-                };
-                let at = usize::try_from(roll(15)).expect("small") * MIB;
-                bytes[at..at + 4 * MIB].copy_from_slice(&noise(4 * MIB, roll(1 << 30)));
-                world.write_image(&name, &bytes);
-                images.push(name.clone());
-                world.import_arguments(&name, base.as_deref())
-            }
-            "delete" => {
-                let group = there.keys().next().expect("some group").clone();
-                vec!["delete".to_owned(), group, "--yes".to_owned()]
-            }
-            _ => {
-                world.pass_margin();
-                vec!["gc".to_owned()]
-            }
-        };
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let usual = *takes_us.get(kind).unwrap_or(&400_000);
-        // Half of the imports die at the end, where it matters.
-        let its_pack = kind == "import" && roll(2) == 0;
-        let within = if its_pack { 100_000 } else { usual + usual / 5 };
-        let after = std::time::Duration::from_micros(roll(within));
-        let before = (world.packs().len(), there.len());
-        let (end, took) = world.run_until(&arguments, after, its_pack);
-        world.audit_after(kind, &there, &arguments);
-        let now = (world.packs().len(), world.groups().len());
-        let landed = match (end, kind) {
-            (End::Finished, _) => {
-                if !its_pack {
-                    takes_us.insert(kind, took);
-                }
-                "finished first"
-            }
-            (_, "import") if now.1 > before.1 => "import: after the group was there",
-            (_, "import") if now.0 > before.0 => "import: between its packs and its group",
-            (_, "import") => "import: before its first pack",
-            (_, "delete") if now.1 < before.1 => "delete: after the group was gone",
-            (_, "delete") => "delete: before",
-            (_, _) if now.0 < before.0 => "gc: while or after packs were deleted",
-            _ => "gc: before a pack was deleted",
-        };
-        *counts.entry(landed).or_default() += 1;
-        killed += usize::from(end == End::Killed);
-        for old in images.drain(..images.len().saturating_sub(8)) {
-            world.forget_image(&old);
-        }
-    }
-    let leaks = world.leaks();
-    world.collect_all();
-    world.audit(&[]);
-    assert_eq!(world.leaks(), (0, 0), "leaked for ever");
-    println!(
-        "{killed} kills in {:?}: {counts:?}; unneeded packs and drafts in the end: {leaks:?}",
-        began.elapsed()
-    );
-    assert!(counts.len() >= 4, "{counts:?}");
+    Walk::new(World::in_directories()).go(kills(KILLS));
+}
+
+/// What a dead process had sent may still be answered after its death.
+#[test]
+fn dead_at_random_moments_on_a_real_s3_server() {
+    Walk::new(World::in_buckets()).go(kills(KILLS_IN_BUCKETS));
 }

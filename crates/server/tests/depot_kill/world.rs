@@ -1,30 +1,25 @@
-//! A depot in a directory, the tool as a process that may be killed, and the look at what it left.
+//! Two depots, the tool as a process that may be killed, and the look at what it left.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
-use depot::{Depot, Depth, GroupManifest, Settings};
-use format::{MarkState, Marks};
-use keys::RegionKeys;
-use model::{Clock, Entropy, Extent, RegionId, Timestamp};
-use seal::FileSealer;
-use store::StoreConfig;
+use depot::{Depth, GroupManifest};
+use model::Extent;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{hikae, text};
+use crate::place::{Bucket, Place, manifests};
+use crate::support::text;
 
-/// Longer than the margin between a mark and a deletion.
-const MARGIN_US: i64 = 25 * 3600 * 1_000_000;
-
-/// Longer than anything counts as fresh.
-const YOUNG: Duration = Duration::from_secs(100 * 3600);
+/// Longer than every margin of collection.
+const MARGIN_S: u64 = 100 * 3600;
+const SIDES: [Side; 2] = [Side::Here, Side::There];
 
 /// How a run of the tool ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,37 +28,30 @@ pub(crate) enum End {
     Killed,
 }
 
+/// One of the two depots: copies go from here to there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Here,
+    There,
+}
+
+/// A command of the tool, and the depot in which it changes something.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) changes: Side,
+    arguments: Vec<String>,
+}
+
+/// Groups of both depots, with the names of their images.
+pub(crate) type Groups = [BTreeMap<String, String>; 2];
+
 pub(crate) struct World {
     folder: TempDir,
+    places: [Place; 2],
     /// What images hold, by name.
     images: RefCell<BTreeMap<String, Vec<u8>>>,
-}
-
-#[derive(Debug)]
-struct Now;
-
-impl Clock for Now {
-    #[expect(clippy::disallowed_methods, reason = "the tool beside us lives in real time")]
-    fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-        Timestamp(i64::try_from(since.as_micros()).expect("before 292277"))
-    }
-}
-
-#[derive(Debug)]
-struct Noise;
-
-impl Entropy for Noise {
-    fn fill(&self, bytes: &mut [u8]) {
-        getrandom::fill(bytes).expect("chance");
-    }
-}
-
-/// Bytes nobody can compress, the same for the same seed.
-pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
-    bytes
+    /// How far the tool's clock has been put on.
+    ahead_s: Cell<u64>,
 }
 
 /// Compiled once a run.
@@ -80,76 +68,99 @@ fn steps_library() -> &'static Path {
     })
 }
 
+/// The ends of an audit are waited for one after the other.
+fn run<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(work)
+}
+
 impl World {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn in_directories() -> Self {
         let folder = TempDir::new().expect("temporary directory");
-        let world = Self { folder, images: RefCell::default() };
-        world.tool(&["init"]);
+        let places = directories(folder.path());
+        Self::made(folder, places)
+    }
+
+    pub(crate) fn in_buckets() -> Self {
+        let folder = TempDir::new().expect("temporary directory");
+        Self::made(folder, [Bucket::First, Bucket::Second].map(Place::in_bucket))
+    }
+
+    fn made(folder: TempDir, places: [Place; 2]) -> Self {
+        let world = Self { folder, places, images: RefCell::default(), ahead_s: Cell::new(0) };
+        for changes in SIDES {
+            world.tool(&call(changes, &["init"]));
+        }
         world
     }
 
-    /// Another one like it.
+    /// Another one like it, of directories.
     pub(crate) fn again(&self) -> Self {
         let folder = TempDir::new().expect("temporary directory");
-        copy(self.folder.path(), folder.path());
-        Self { folder, images: self.images.clone() }
+        let copied = Command::new("cp").arg("-a").arg("--").arg(self.path(".")).arg(folder.path()).status();
+        assert!(copied.expect("cp").success());
+        let places = directories(folder.path());
+        Self { folder, places, images: self.images.clone(), ahead_s: self.ahead_s.clone() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn depot(&self) -> PathBuf {
-        self.path("depot")
+    fn place(&self, side: Side) -> &Place {
+        &self.places[side as usize]
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = hikae();
-        for name in ["HIKAE_DEPOT", "HIKAE_ROOT_KEY", "HIKAE_DEPOT_SECRET", "HIKAE_DEPOT_ACCESS_KEY_ID"] {
-            command.env_remove(name);
-        }
-        command.env("XDG_CACHE_HOME", self.path("cache"));
-        command.args(["--output", "json", "--region", "tokyo", "depot"]).args(arguments);
-        command.arg("--depot").arg(self.depot()).arg("--root-key").arg(self.path("root.key"));
+    fn command(&self, call: &Call) -> Command {
+        // What copies reads here.
+        let is_copy = call.arguments[0] == "copy";
+        let place = self.place(if is_copy { Side::Here } else { call.changes });
+        let mut command = place.command();
+        command.env("XDG_CACHE_HOME", self.path("cache")).env("LD_PRELOAD", steps_library());
+        command.env("HIKAE_TEST_AHEAD_S", self.ahead_s.get().to_string());
+        command.args(["--output", "json", "--region", "tokyo", "depot"]).args(&call.arguments);
+        command.arg("--depot").arg(place.text()).arg("--root-key").arg(self.path("root.key"));
         command
     }
 
-    pub(crate) fn tool(&self, arguments: &[&str]) {
-        let output = self.command(arguments).output().expect("run hikae");
+    pub(crate) fn tool(&self, call: &Call) {
+        let output = self.command(call).output().expect("run hikae");
         let said = text(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {}\n{said}", output.status);
+        assert!(output.status.success(), "{call:?}: {}\n{said}", output.status);
     }
 
-    /// Kills it before its `nth` step in the depot's folder.
-    pub(crate) fn run_until_step(&self, arguments: &[&str], nth: usize) -> End {
-        let mut command = self.command(arguments);
-        self.count_steps(&mut command).env("HIKAE_TEST_DIE_AT", nth.to_string());
-        ended(arguments, &command.output().expect("run hikae"))
+    /// Kills it before its `nth` step in the folder of the depot it changes.
+    pub(crate) fn run_until_step(&self, call: &Call, nth: usize) -> End {
+        let mut command = self.counting(call);
+        command.env("HIKAE_TEST_DIE_AT", nth.to_string());
+        ended(call, &command.output().expect("run hikae"))
     }
 
-    /// What it does in the depot's folder, in order: what, path, and to where.
-    pub(crate) fn steps_of(&self, arguments: &[String]) -> Vec<(String, String, String)> {
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let (mut command, log) = (self.command(&arguments), self.path("steps"));
-        self.count_steps(&mut command).env("HIKAE_TEST_STEPS", &log);
-        assert_eq!(ended(&arguments, &command.output().expect("run hikae")), End::Finished);
+    /// What it does there, in order: what, path, and to where.
+    pub(crate) fn steps_of(&self, call: &Call) -> Vec<(String, String, String)> {
+        let (mut command, log) = (self.counting(call), self.path("steps"));
+        command.env("HIKAE_TEST_STEPS", &log);
+        assert_eq!(ended(call, &command.output().expect("run hikae")), End::Finished);
         let log = fs::read_to_string(log).expect("steps were written down");
         let part = |line: &str, nth: usize| line.split('\t').nth(nth).unwrap_or_default().to_owned();
         log.lines().map(|line| (part(line, 0), part(line, 1), part(line, 2))).collect()
     }
 
-    fn count_steps<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.env("LD_PRELOAD", steps_library()).env("HIKAE_TEST_ROOT", self.depot())
+    fn counting(&self, call: &Call) -> Command {
+        let mut command = self.command(call);
+        command.env("HIKAE_TEST_ROOT", self.place(call.changes).text());
+        command
     }
 
     /// Kills it after this long, if it still runs; tells how long it ran in microseconds. It may be
     /// given until its first pack is there before the time runs.
-    pub(crate) fn run_until(&self, arguments: &[&str], after: Duration, its_pack: bool) -> (End, u64) {
-        let before = self.packs().len();
+    pub(crate) fn run_until(&self, call: &Call, after: Duration, its_pack: bool) -> (End, u64) {
+        let packs = || self.packs(call.changes);
+        let before = if its_pack { packs() } else { 0 };
         let mut began = Instant::now();
-        let mut command = self.command(arguments);
+        let mut command = self.command(call);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("run hikae");
-        while its_pack && self.packs().len() <= before && child.try_wait().expect("a child").is_none() {
+        while its_pack && packs() <= before && child.try_wait().expect("a child").is_none() {
             std::thread::sleep(Duration::from_millis(1));
         }
         if its_pack {
@@ -161,7 +172,7 @@ impl World {
         // One that is done and not waited for is still there to be killed.
         child.kill().expect("killed");
         let output = child.wait_with_output().expect("waited for");
-        (ended(arguments, &output), u64::try_from(began.elapsed().as_micros()).expect("not so long"))
+        (ended(call, &output), u64::try_from(began.elapsed().as_micros()).expect("not so long"))
     }
 
     pub(crate) fn write_image(&self, name: &str, bytes: &[u8]) {
@@ -172,7 +183,7 @@ impl World {
     /// Its file goes; what it held stays known while a group needs it.
     pub(crate) fn forget_image(&self, name: &str) {
         fs::remove_file(self.path(name)).expect("remove an image");
-        if !self.groups().values().any(|of| of == name) {
+        if !self.groups().iter().any(|groups| groups.values().any(|of| of == name)) {
             self.images.borrow_mut().remove(name);
         }
     }
@@ -181,170 +192,143 @@ impl World {
         self.images.borrow()[name].clone()
     }
 
-    pub(crate) fn import(&self, name: &str) {
-        let arguments = self.import_arguments(name, None);
-        self.tool(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-    }
-
-    pub(crate) fn import_arguments(&self, name: &str, base: Option<&str>) -> Vec<String> {
+    pub(crate) fn import(&self, name: &str, base: Option<&str>) -> Call {
         let image = self.path(name).display().to_string();
-        let mut arguments = vec!["import".to_owned(), image, "--name".to_owned(), name.to_owned()];
+        let mut made = call(Side::Here, &["import", &image, "--name", name]);
         if let Some(base) = base {
-            let snapshot = self.find(base).expect("the base is there").disks[0].snapshot;
-            arguments.extend(["--base".to_owned(), snapshot.to_string()]);
+            let groups = self.manifests(Side::Here);
+            let base = groups.iter().find(|group| group.instance_name == base).expect("the base is there");
+            made.arguments.extend(["--base".to_owned(), base.disks[0].snapshot.to_string()]);
         }
-        arguments
+        made
     }
 
-    pub(crate) fn delete(&self, name: &str) {
-        let group = self.group(name).expect("it is there");
-        self.tool(&["delete", &group, "--yes"]);
+    pub(crate) fn delete(&self, side: Side, name: &str) -> Call {
+        let group = self.group(side, name).expect("it is there");
+        call(side, &["delete", &group, "--yes"])
     }
 
-    /// Everything a visit has marked was marked long ago.
+    pub(crate) fn gc(side: Side) -> Call {
+        call(side, &["gc"])
+    }
+
+    /// Of one image's group, or of all.
+    pub(crate) fn copy(&self, name: Option<&str>) -> Call {
+        let what = name.map(|name| self.group(Side::Here, name).expect("it is there"));
+        let to = self.place(Side::There).text();
+        call(Side::There, &["copy", what.as_deref().unwrap_or("--all"), "--to", &to])
+    }
+
+    /// Whatever a visit has marked, and whatever was put lately, will have been long ago.
     pub(crate) fn pass_margin(&self) {
-        self.age_files();
-        let newest = self.files("gc").into_iter().filter(|name| !name.contains('#')).max();
-        let Some(newest) = newest else { return };
-        let path = self.depot().join(newest);
-        let mut marks = Marks::decode(&fs::read(&path).expect("marks")).expect("marks");
-        for mark in &mut marks.packs {
-            if let MarkState::Marked { since } = &mut mark.state {
-                since.0 -= MARGIN_US;
-            }
-        }
-        fs::write(&path, marks.encode()).expect("write marks");
-    }
-
-    /// No file is young any more: neither what a writer may still be about to seal, nor its drafts.
-    #[expect(clippy::disallowed_methods, reason = "files live in real time")]
-    fn age_files(&self) {
-        let long_ago = SystemTime::now() - YOUNG;
-        for name in self.files("") {
-            let file = fs::File::options().write(true).open(self.depot().join(name)).expect("a file");
-            file.set_modified(long_ago).expect("its time");
-        }
+        self.ahead_s.set(self.ahead_s.get() + MARGIN_S);
     }
 
     /// Enough visits that nothing is left to collect.
     pub(crate) fn collect_all(&self) {
         for _ in 0..3 {
             self.pass_margin();
-            self.tool(&["gc"]);
+            SIDES.iter().for_each(|side| self.tool(&Self::gc(*side)));
         }
     }
 
-    fn open(&self) -> (tokio::runtime::Runtime, Arc<Depot>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let depot = runtime.block_on(async {
-            let store = store::open(&StoreConfig::Directory { path: self.depot() }).await.expect("a store");
-            let sealer = FileSealer::open_or_create(&self.path("root.key"), Arc::new(Noise)).expect("a key");
-            let keys = RegionKeys::new(RegionId::from("tokyo"), Arc::new(sealer), Arc::new(Noise));
-            let (entropy, clock) = (Arc::new(Noise), Arc::new(Now));
-            Depot::open(store, Arc::new(keys), entropy, clock, Settings::default()).await.expect("a depot")
-        });
-        (runtime, depot)
+    fn manifests(&self, side: Side) -> Vec<GroupManifest> {
+        let root_key = self.path("root.key");
+        run(async { manifests(&*self.place(side).open(&root_key).await).await })
     }
 
-    fn manifests(&self) -> Vec<GroupManifest> {
-        let (runtime, depot) = self.open();
-        runtime.block_on(async {
-            let mut found = Vec::new();
-            for id in depot.groups().await.expect("groups") {
-                found.push(depot.group(id).await.expect("a sound manifest").expect("listed"));
-            }
-            found
-        })
-    }
-
-    fn find(&self, name: &str) -> Option<GroupManifest> {
-        self.manifests().into_iter().find(|group| group.instance_name == name)
-    }
-
-    /// Groups that are there, with the names of their images.
-    pub(crate) fn groups(&self) -> BTreeMap<String, String> {
+    pub(crate) fn groups(&self) -> Groups {
         let line = |group: GroupManifest| (group.group.to_string(), group.instance_name);
-        self.manifests().into_iter().map(line).collect()
+        SIDES.map(|side| self.manifests(side).into_iter().map(line).collect())
     }
 
-    pub(crate) fn group(&self, name: &str) -> Option<String> {
-        self.find(name).map(|group| group.group.to_string())
+    pub(crate) fn group(&self, side: Side, name: &str) -> Option<String> {
+        let groups = self.manifests(side);
+        groups.iter().find(|group| group.instance_name == name).map(|group| group.group.to_string())
     }
 
-    /// Nothing is damaged, every group there is restores to its image, and these images have groups.
+    /// Nothing is damaged, every group there is restores to its image, and here these have groups.
     pub(crate) fn audit(&self, wanted: &[&str]) {
-        let manifests = self.manifests();
-        let (runtime, depot) = self.open();
-        runtime.block_on(async {
-            let report = depot.verify(Depth::Data, &CancellationToken::new()).await.expect("verify");
-            assert_eq!(report.findings, []);
-            for group in &manifests {
-                let image = self.content(&group.instance_name);
-                let whole = Extent { offset: 0, len: image.len() as u64 };
-                let tree = group.disks[0].tree;
-                assert_eq!(tree.size, whole.len);
-                for offset in (0..whole.len).step_by(4 << 20) {
-                    let len = (whole.len - offset).min(4 << 20);
-                    let read = depot.read(&tree, Extent { offset, len }).await.expect("read");
-                    let from = usize::try_from(offset).expect("small");
-                    assert!(read == image[from..from + read.len()], "{}: other content", group.instance_name);
-                }
-            }
-        });
-        let there: BTreeSet<&str> = manifests.iter().map(|group| group.instance_name.as_str()).collect();
+        for side in SIDES {
+            run(self.audit_one(side));
+        }
+        let groups = self.groups();
+        let there: BTreeSet<&str> = groups[Side::Here as usize].values().map(String::as_str).collect();
         assert!(wanted.iter().all(|name| there.contains(name)), "{wanted:?} of {there:?}");
     }
 
-    /// The same, and no group is gone but the one that was to be deleted.
-    pub(crate) fn audit_after(&self, kind: &str, before: &BTreeMap<String, String>, arguments: &[&str]) {
-        self.audit(&[]);
-        let now = self.groups();
-        for group in before.keys().filter(|group| !now.contains_key(*group)) {
-            assert!(kind == "delete" && arguments.contains(&group.as_str()), "{group} is lost after {kind}");
+    async fn audit_one(&self, side: Side) {
+        let depot = self.place(side).open(&self.path("root.key")).await;
+        let report = depot.verify(Depth::Data, &CancellationToken::new()).await.expect("verify");
+        assert_eq!(report.findings, [], "{side:?}");
+        for group in manifests(&depot).await {
+            let image = self.content(&group.instance_name);
+            let whole = Extent { offset: 0, len: image.len() as u64 };
+            let tree = group.disks[0].tree;
+            assert_eq!(tree.size, whole.len);
+            for offset in (0..whole.len).step_by(4 << 20) {
+                let len = (whole.len - offset).min(4 << 20);
+                let read = depot.read(&tree, Extent { offset, len }).await.expect("read");
+                let from = usize::try_from(offset).expect("small");
+                assert!(read == image[from..from + read.len()], "{}: other content", group.instance_name);
+            }
         }
     }
 
-    pub(crate) fn packs(&self) -> Vec<String> {
-        self.files("packs").into_iter().filter(|name| !name.contains('#')).collect()
+    /// The same, and no group is gone but the one that was to be deleted, where it was.
+    pub(crate) fn audit_after(&self, call: &Call, before: &Groups) {
+        self.audit(&[]);
+        for ((side, before), now) in SIDES.iter().zip(before).zip(self.groups()) {
+            for group in before.keys().filter(|group| !now.contains_key(*group)) {
+                let was_to_go = call.arguments[0] == "delete" && call.arguments.contains(group);
+                assert!(was_to_go && call.changes == *side, "{group} is lost {side:?} after {call:?}");
+            }
+        }
+    }
+
+    pub(crate) fn packs(&self, side: Side) -> usize {
+        run(self.place(side).objects("packs/")).len()
     }
 
     /// Packs nobody needs, and drafts nobody writes.
     pub(crate) fn leaks(&self) -> (usize, usize) {
-        let (runtime, depot) = self.open();
-        let stats = runtime.block_on(depot.stats()).expect("stats");
-        let drafts = self.files("").into_iter().filter(|name| name.contains('#')).count();
-        (stats.packs - stats.needed_packs, drafts)
-    }
-
-    /// Files below a folder of the depot, by their paths in the depot.
-    fn files(&self, below: &str) -> Vec<String> {
-        let mut files = Vec::new();
-        let mut ahead = vec![self.depot().join(below)];
-        while let Some(folder) = ahead.pop() {
-            let Ok(entries) = fs::read_dir(&folder) else { continue };
-            for entry in entries.map(|entry| entry.expect("an entry")) {
-                if entry.file_type().expect("a type").is_dir() {
-                    ahead.push(entry.path());
-                } else {
-                    let path = entry.path();
-                    let path = path.strip_prefix(self.depot()).expect("below the depot");
-                    files.push(path.to_str().expect("text").to_owned());
-                }
+        let (mut packs, mut drafts) = (0, 0);
+        for side in SIDES {
+            let place = self.place(side);
+            let stats = run(async { place.open(&self.path("root.key")).await.stats().await }).expect("stats");
+            packs += stats.packs - stats.needed_packs;
+            if let Place::Directory(path) = place {
+                drafts += drafts_below(path);
             }
         }
-        files
+        (packs, drafts)
     }
 }
 
-fn ended(arguments: &[&str], output: &Output) -> End {
+fn directories(folder: &Path) -> [Place; 2] {
+    ["here", "there"].map(|name| Place::Directory(folder.join(name)))
+}
+
+fn call(changes: Side, arguments: &[&str]) -> Call {
+    Call { changes, arguments: arguments.iter().map(|text| (*text).to_owned()).collect() }
+}
+
+fn drafts_below(folder: &Path) -> usize {
+    let mut found = 0;
+    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry")) {
+        if entry.file_type().expect("a type").is_dir() {
+            found += drafts_below(&entry.path());
+        } else {
+            found += usize::from(entry.file_name().to_str().expect("text").contains('#'));
+        }
+    }
+    found
+}
+
+fn ended(call: &Call, output: &Output) -> End {
     match (output.status.success(), output.status.signal()) {
         (true, _) => End::Finished,
         (false, Some(9)) => End::Killed,
-        _ => panic!("{arguments:?}: {}\n{}", output.status, text(&output.stderr)),
+        _ => panic!("{call:?}: {}\n{}", output.status, text(&output.stderr)),
     }
-}
-
-fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-a").arg("--").arg(from.join(".")).arg(to).status();
-    assert!(copied.expect("cp").success());
 }
