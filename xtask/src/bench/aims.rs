@@ -17,6 +17,8 @@ pub(crate) struct Verdict {
 pub(crate) enum Limit {
     AtMost(f64),
     AtLeast(f64),
+    /// No aim: told so that it is known.
+    None,
 }
 
 impl Verdict {
@@ -25,6 +27,7 @@ impl Verdict {
         Some(match self.limit {
             Limit::AtMost(limit) => measured <= limit,
             Limit::AtLeast(limit) => measured >= limit,
+            Limit::None => return None,
         })
     }
 }

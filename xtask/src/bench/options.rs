@@ -12,7 +12,7 @@ blocks; the same after a database has worked in it), then measures cp, qemu-img,
 side by side on them, and compares every restore byte for byte. Needs root, 40 GB of disk, and a quiet machine.
 
   --quick        one round on a small image: shows that everything works, and is too little to judge by
-  --rounds N     rounds of every tool (3; casync, which is slow, has one)
+  --rounds N     rounds of every tool (3; borg's default and casync, which are slow, have one)
   --only TOOL    this tool alone; may be repeated. 'growth' is the part that has no peers
   --add          keep the samples of the runs before, and add these
   --keep         also write bench/results/<date>-<commit>.json and .md

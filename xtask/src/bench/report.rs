@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::aims::{Limit, Verdict};
+use super::alone::{self, Row};
 use super::machine;
 use super::samples::{self, Figure, Spread};
 use super::tools::Op;
@@ -16,8 +17,8 @@ use crate::sh::{self, say};
 pub(crate) struct Report {
     pub(crate) figures: Vec<Figure>,
     pub(crate) verdicts: Vec<Verdict>,
-    /// What only Hikae is measured in: a sentence's beginning, and its figure.
-    pub(crate) growth: Vec<(String, String)>,
+    /// What only Hikae is measured in.
+    pub(crate) alone: Vec<Row>,
     pub(crate) about: Value,
 }
 
@@ -31,10 +32,9 @@ impl Report {
                 table(&mut text, title(op), &HEAD, &rows.into_iter().map(row).collect::<Vec<_>>());
             }
         }
-        if !self.growth.is_empty() {
-            let rows: Vec<Vec<String>> =
-                self.growth.iter().map(|(what, figure)| vec![what.clone(), figure.clone()]).collect();
-            table(&mut text, "Hikae alone", &["what", "figure"], &rows);
+        if !self.alone.is_empty() {
+            let rows: Vec<Vec<String>> = self.alone.iter().map(alone_row).collect();
+            table(&mut text, "Hikae alone", &ALONE_HEAD, &rows);
         }
         let rows: Vec<Vec<String>> = self.verdicts.iter().map(verdict).collect();
         table(&mut text, "Aims", &["aim", "limit", "measured", "reached", "of"], &rows);
@@ -44,7 +44,7 @@ impl Report {
     /// `target/bench/depot.json`: the medians.
     pub(crate) fn write(&self) -> Result<()> {
         let path = sh::target().join("bench/depot.json");
-        let text = serde_json::to_string_pretty(&samples::medians(&self.figures))?;
+        let text = serde_json::to_string_pretty(&self.medians())?;
         std::fs::write(&path, text + "\n").with_context(|| format!("write {}", path.display()))?;
         say(format!("medians: {}", path.display()));
         Ok(())
@@ -55,17 +55,28 @@ impl Report {
         let directory = sh::root().join("bench/results");
         std::fs::create_dir_all(&directory)?;
         let name = format!("{}-{}", machine::today()?, machine::commit()?);
-        let value = json!({
-            "about": self.about,
-            "figures": self.figures.iter().map(figure_json).collect::<Value>(),
-            "aims": self.verdicts.iter().map(verdict_json).collect::<Value>(),
-            "growth": self.growth.iter().map(|(what, figure)| json!([what, figure])).collect::<Value>(),
-        });
         let (json, markdown) = (directory.join(format!("{name}.json")), directory.join(format!("{name}.md")));
-        std::fs::write(&json, serde_json::to_string_pretty(&value)? + "\n").context("keep the result")?;
+        let text = serde_json::to_string_pretty(&self.to_json())?;
+        std::fs::write(&json, text + "\n").context("keep the result")?;
         std::fs::write(&markdown, format!("# The depot on {name}\n\n{}\n{}", self.preface(), self.text()))?;
         say(format!("kept: {}", markdown.display()));
         Ok(())
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "about": self.about,
+            "figures": self.figures.iter().map(figure_json).collect::<Value>(),
+            "alone": alone::to_json(&self.alone),
+            "aims": self.verdicts.iter().map(verdict_json).collect::<Value>(),
+        })
+    }
+
+    /// The medians of all, in the form that others read.
+    fn medians(&self) -> Vec<Value> {
+        let mut rows = samples::medians(&self.figures);
+        rows.extend(alone::medians(&self.alone));
+        rows
     }
 
     fn preface(&self) -> String {
@@ -87,6 +98,8 @@ impl Report {
 }
 
 const HEAD: [&str; 6] = ["tool", "wall s", "cpu s", "peak MB", "added MB", "rounds"];
+
+const ALONE_HEAD: [&str; 8] = ["what", "wall s", "cpu s", "peak MB", "added MB", "objects", "runs", "more"];
 
 const fn title(op: Op) -> &'static str {
     match op {
@@ -111,6 +124,20 @@ fn row(figure: &Figure) -> Vec<String> {
     ]
 }
 
+fn alone_row(row: &Row) -> Vec<String> {
+    let some = |is: bool, text: String| if is { text } else { String::new() };
+    vec![
+        row.title(),
+        spread(row.wall_s, 3),
+        row.cpu_s.map(|cpu| spread(cpu, 2)).unwrap_or_default(),
+        spread(row.rss_mb, 0),
+        some(row.objects > 0, format!("{:.1}", row.stored_mb)),
+        some(row.objects > 0, row.objects.to_string()),
+        row.runs.to_string(),
+        row.note.clone(),
+    ]
+}
+
 fn spread(value: Spread, digits: usize) -> String {
     let Spread { median, least, most } = value;
     let text = format!("{median:.digits$}");
@@ -124,10 +151,12 @@ fn verdict(verdict: &Verdict) -> Vec<String> {
     let limit = match verdict.limit {
         Limit::AtMost(limit) => format!("≤ {limit:.2}"),
         Limit::AtLeast(limit) => format!("≥ {limit:.2}"),
+        Limit::None => "none".to_owned(),
     };
     let reached = match verdict.reached() {
         Some(true) => "yes",
         Some(false) => "NO",
+        None if verdict.measured.is_some() => "",
         None => "not measured",
     };
     let measured = verdict.measured.map(|measured| format!("{measured:.3}")).unwrap_or_default();
@@ -136,8 +165,9 @@ fn verdict(verdict: &Verdict) -> Vec<String> {
 
 fn verdict_json(verdict: &Verdict) -> Value {
     let (kind, limit) = match verdict.limit {
-        Limit::AtMost(limit) => ("at_most", limit),
-        Limit::AtLeast(limit) => ("at_least", limit),
+        Limit::AtMost(limit) => ("at_most", Some(limit)),
+        Limit::AtLeast(limit) => ("at_least", Some(limit)),
+        Limit::None => ("at_most", None),
     };
     json!({"aim": verdict.aim, kind: limit, "measured": verdict.measured, "reached": verdict.reached()})
 }
@@ -175,6 +205,8 @@ fn table(text: &mut String, title: &str, head: &[&str], rows: &[Vec<String>]) {
 #[cfg(test)]
 mod tests {
     use super::super::aims;
+    use super::super::alone::tests::row_of;
+    use super::super::alone::{Deed, Stage};
     use super::super::samples::figures;
     use super::super::samples::tests::sample_of;
     use super::super::tools::Tool;
@@ -188,10 +220,39 @@ mod tests {
         ];
         let figures = figures(&samples);
         let verdicts = aims::verdicts(&figures);
-        let report = Report { figures, verdicts, growth: Vec::new(), about: Value::Null };
+        let report = Report { figures, verdicts, alone: Vec::new(), about: Value::Null };
         let text = report.text();
         let line = text.lines().find(|line| line.starts_with("| restic")).expect("a line");
         assert!(line.contains("16.00 (15.00–17.00)") && line.contains("| 540.0 "), "{line}");
         assert!(text.contains("not measured"), "{text}");
+    }
+
+    #[test]
+    fn what_is_measured_alone_is_in_the_table_the_medians_and_what_is_kept() {
+        let figures = figures(&[sample_of(Tool::Cp, Op::Full, 1, 1.5, 3000.0)]);
+        let mut first = row_of(Stage::Little, Deed::First, 2.0);
+        (first.objects, first.stored_mb) = (11, 271.6);
+        let alone = vec![
+            first,
+            row_of(Stage::Little, Deed::Change, 0.5),
+            row_of(Stage::Tall, Deed::Change, 1.0),
+            row_of(Stage::Spread, Deed::Change, 2.0),
+        ];
+        let verdicts = alone::verdicts(&alone);
+        let report = Report { figures, verdicts, alone, about: Value::Null };
+        let text = report.text();
+        let line =
+            |begin: &str| text.lines().find(|line| line.starts_with(begin)).expect("a line").to_owned();
+        let first = line("| first snapshot: 8 GiB ");
+        assert!(first.contains("2.000 (1.000–4.000)") && first.contains("| 271.6 "), "{first}");
+        assert!(line("| growth: the same 100 MiB").contains("| NO "));
+        let spread = line("| growth: as much changed all over");
+        assert!(spread.contains("| none ") && spread.contains("| 4.000 "), "{spread}");
+        assert!(!spread.contains("not measured") && !spread.contains("NO"), "{spread}");
+        let ops: Vec<Value> = report.medians().iter().map(|row| row["op"].clone()).collect();
+        assert_eq!((ops.len(), &ops[0], &ops[1]), (5, &json!("full"), &json!("first snapshot: 8 GiB")));
+        let kept = report.to_json();
+        assert_eq!(kept["alone"][0]["objects"], 11);
+        assert!(kept["aims"].as_array().is_some_and(|aims| aims.iter().any(|aim| aim["reached"] == false)));
     }
 }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result, bail};
 
 use super::images::{Image, Images};
+use super::leftovers::Leftovers;
 use super::measure::{self, Cost};
 use super::memory::Filler;
 use super::samples::Sample;
@@ -20,6 +21,7 @@ pub(crate) struct Round<'a> {
     pub(crate) images: &'a Images,
     pub(crate) scratch: &'a Path,
     pub(crate) filler: &'a mut Filler,
+    pub(crate) leftovers: &'a mut Leftovers,
     pub(crate) number: u32,
 }
 
@@ -29,18 +31,28 @@ impl Round<'_> {
         let mut peer = tool.open(&home)?;
         let mut samples = Vec::new();
         for op in Op::ALL {
-            if matches!(op, Op::Full | Op::Same | Op::OnePercent | Op::Day) {
-                peer.clear()?;
+            // What a tool cannot do needs no preparation.
+            let verify = match op {
+                Op::Verify | Op::VerifyNoKeys => match peer.verify(op == Op::Verify) {
+                    Some(command) => Some(command),
+                    None => continue,
+                },
+                _ => None,
+            };
+            if matches!(op, Op::Full | Op::Same | Op::OnePercent | Op::Day)
+                && let Some(old) = peer.outdated()
+            {
+                self.leftovers.leave(&old)?;
+                empty(old)?;
             }
             let before = bytes(&peer.depot())?;
             self.filler.fill()?;
             warm_all(&peer.depot())?;
-            let cost = match op {
-                Op::Full | Op::Same | Op::OnePercent | Op::Day => Some(self.backup(peer.as_mut(), op)?),
-                Op::Restore => Some(self.restore(peer.as_ref())?),
-                Op::Verify | Op::VerifyNoKeys => self.verify(peer.as_ref(), op == Op::Verify)?,
+            let cost = match (op, verify) {
+                (_, Some(verify)) => measure::run(&verify, self.scratch)?.0,
+                (Op::Restore, None) => self.restore(peer.as_ref())?,
+                (_, None) => self.backup(peer.as_mut(), op)?,
             };
-            let Some(cost) = cost else { continue };
             #[expect(clippy::cast_precision_loss, reason = "megabytes with three digits")]
             let stored_mb = bytes(&peer.depot())?.saturating_sub(before) as f64 / 1e6;
             let Cost { wall_s, cpu_s, rss_mb } = cost;
@@ -52,7 +64,8 @@ impl Round<'_> {
             ));
             samples.push(Sample { tool, op, round: self.number, cost, stored_mb });
         }
-        std::fs::remove_dir_all(&home).context("remove a repository")?;
+        self.leftovers.leave(&home)?;
+        self.leftovers.turn()?;
         Ok(samples)
     }
 
@@ -78,7 +91,7 @@ impl Round<'_> {
         Ok(source)
     }
 
-    fn restore(&self, peer: &dyn Peer) -> Result<Cost> {
+    fn restore(&mut self, peer: &dyn Peer) -> Result<Cost> {
         let into = empty(self.scratch.join("restored"))?;
         let (cost, _) = measure::run(&peer.restore(&into)?, self.scratch)?;
         let restored = into.join(DISK);
@@ -86,18 +99,13 @@ impl Round<'_> {
         if let Some(first) = differing.first() {
             bail!("the restored disk differs in {} places, first at {}", differing.len(), first.offset);
         }
-        std::fs::remove_dir_all(into).context("remove a restored disk")?;
+        self.leftovers.leave(&into)?;
         Ok(cost)
-    }
-
-    fn verify(&self, peer: &dyn Peer, with_keys: bool) -> Result<Option<Cost>> {
-        let Some(command) = peer.verify(with_keys) else { return Ok(None) };
-        Ok(Some(measure::run(&command, self.scratch)?.0))
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a developer's tool reads the clock itself")]
-fn fresh() -> SystemTime {
+pub(crate) fn fresh() -> SystemTime {
     SystemTime::now()
 }
 

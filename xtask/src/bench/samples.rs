@@ -28,7 +28,8 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
+    /// Of nothing there is none.
+    pub(crate) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (least, most) = (*values.first()?, *values.last()?);
         let middle = values.len() / 2;
@@ -74,7 +75,7 @@ fn figure(samples: &[Sample], tool: Tool, op: Op) -> Option<Figure> {
 }
 
 /// The medians, in the form that others read.
-pub(crate) fn medians(figures: &[Figure]) -> Value {
+pub(crate) fn medians(figures: &[Figure]) -> Vec<Value> {
     let row = |figure: &Figure| {
         json!({
             "tool": figure.tool.name(), "op": figure.op.name(),
@@ -85,7 +86,7 @@ pub(crate) fn medians(figures: &[Figure]) -> Value {
     figures.iter().map(row).collect()
 }
 
-fn rounded(value: f64) -> f64 {
+pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
@@ -138,8 +139,8 @@ pub(crate) mod tests {
         assert_eq!(figures[0].wall_s, Spread { median: 4.0, least: 3.0, most: 9.0 });
         assert_eq!(Spread::of(vec![1.0, 2.0]).map(|spread| spread.median), Some(1.5));
         let told = medians(&figures);
-        let expected = json!([{"tool": "restic", "op": "full", "wall_s": 4.0, "cpu_s": 1.0, "rss_mb": 100.0, "stored_mb": 5.0}]);
-        assert_eq!(told, expected);
+        let expected = json!({"tool": "restic", "op": "full", "wall_s": 4.0, "cpu_s": 1.0, "rss_mb": 100.0, "stored_mb": 5.0});
+        assert_eq!(told, [expected]);
     }
 
     #[test]

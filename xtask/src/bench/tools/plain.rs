@@ -6,7 +6,6 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::{Backup, DISK, Op, Peer};
-use crate::bench::round::empty;
 use crate::sh::text;
 
 #[derive(Debug)]
@@ -23,8 +22,8 @@ impl Cp {
 }
 
 impl Peer for Cp {
-    fn clear(&self) -> Result<()> {
-        empty(self.0.clone()).map(drop)
+    fn outdated(&self) -> Option<PathBuf> {
+        Some(self.0.clone())
     }
 
     fn backup(&self, backup: &Backup<'_>) -> Result<Command> {
@@ -65,8 +64,8 @@ impl QemuImg {
 }
 
 impl Peer for QemuImg {
-    fn clear(&self) -> Result<()> {
-        empty(self.0.clone()).map(drop)
+    fn outdated(&self) -> Option<PathBuf> {
+        Some(self.0.clone())
     }
 
     fn backup(&self, backup: &Backup<'_>) -> Result<Command> {
