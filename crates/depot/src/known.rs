@@ -19,6 +19,8 @@
 //! `Settings::known_chunks`, in memory and in the folder; the least recently used pack goes first.
 
 mod folder;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod table;
 
 use std::path::PathBuf;

@@ -95,11 +95,11 @@ impl Folder {
     }
 }
 
-fn sum(key: &SumKey, pack: PackName, body: &[u8]) -> blake3::Hash {
+pub(super) fn sum(key: &SumKey, pack: PackName, body: &[u8]) -> blake3::Hash {
     blake3::Hasher::new_keyed(key).update(&pack.0).update(body).finalize()
 }
 
-fn encode(key: &SumKey, pack: PackName, contents: &Contents) -> Vec<u8> {
+pub(super) fn encode(key: &SumKey, pack: PackName, contents: &Contents) -> Vec<u8> {
     let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes();
     let len = MAGIC.len() + 8 + contents.frames.len() * FRAME_LEN + contents.len() * NAME_LEN + SUM_LEN;
     let mut out = Vec::with_capacity(len);
@@ -120,7 +120,7 @@ fn encode(key: &SumKey, pack: PackName, contents: &Contents) -> Vec<u8> {
     out
 }
 
-fn decode(key: &SumKey, pack: PackName, bytes: &[u8]) -> Option<Contents> {
+pub(super) fn decode(key: &SumKey, pack: PackName, bytes: &[u8]) -> Option<Contents> {
     let (body, found) = bytes.split_last_chunk::<SUM_LEN>()?;
     // In constant time, as `blake3::Hash` compares.
     if sum(key, pack, body) != *found {
@@ -146,7 +146,8 @@ fn decode(key: &SumKey, pack: PackName, bytes: &[u8]) -> Option<Contents> {
         })
     });
     let names = names.chunks_exact(NAME_LEN).filter_map(|name| name.try_into().ok().map(Name));
-    Some(Contents { frames: frames.collect::<Option<_>>()?, names: names.collect() })
+    let contents = Contents { frames: frames.collect::<Option<_>>()?, names: names.collect() };
+    contents.is_sound().then_some(contents)
 }
 
 fn number(bytes: &[u8]) -> Option<(u32, &[u8])> {

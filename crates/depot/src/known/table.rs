@@ -72,6 +72,18 @@ impl Contents {
         self.names.len()
     }
 
+    /// Whether the frames follow one another, and each holds the chunks that are said to lie in it.
+    pub(super) fn is_sound(&self) -> bool {
+        let ends = self.frames.iter().skip(1).map(|next| next.first as usize).chain([self.names.len()]);
+        let mut begins = 0;
+        let holds = self.frames.iter().zip(ends).all(|(frame, end)| {
+            let count = end.checked_sub(frame.first as usize).unwrap_or_default() as u64;
+            let follows = std::mem::replace(&mut begins, end) == frame.first as usize && count > 0;
+            follows && frame.chunk_len > 0 && count * u64::from(frame.chunk_len) <= u64::from(frame.plain_len)
+        });
+        holds && self.frames.is_empty() == self.names.is_empty()
+    }
+
     /// How long a pack must be to hold all this.
     fn reach(&self) -> u64 {
         let ends = self.frames.iter().map(|frame| u64::from(frame.offset) + u64::from(frame.sealed_len));
@@ -392,6 +404,27 @@ mod tests {
                 prop_assert_eq!(table.filled, newest.len());
             }
         }
+    }
+
+    /// What lies about a frame would lead a reader beyond it.
+    #[test]
+    fn contents_that_contradict_themselves_are_not_sound() {
+        let sound = contents(&[1, 2, 3]);
+        assert!(sound.is_sound() && Contents::default().is_sound());
+        let lies: [fn(&mut Frame); 4] = [
+            |frame| frame.first = 1,
+            |frame| frame.chunk_len = 0,
+            |frame| frame.chunk_len = 2000,
+            |frame| frame.plain_len = 47,
+        ];
+        for lie in lies {
+            let mut contents = sound.clone();
+            lie(&mut contents.frames[0]);
+            assert!(!contents.is_sound(), "{contents:?}");
+        }
+        let twice = Contents { frames: [&*sound.frames, &*sound.frames].concat().into(), ..sound.clone() };
+        let none = Contents { frames: Box::default(), ..sound };
+        assert!(!twice.is_sound() && !none.is_sound());
     }
 
     #[test]
