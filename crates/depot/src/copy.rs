@@ -17,7 +17,8 @@
 //! # Cancellation
 //! As a write's.
 //! # Limits
-//! A write's of the one and the frame cache of the other; differences are looked for a stretch at a time.
+//! A write's of the one, and in the other frames of one stretch of the disk (`Depot::in_passing`);
+//! differences are looked for a stretch at a time.
 
 mod group;
 mod source;
@@ -89,7 +90,7 @@ impl Depot {
             let what = "the two depots' snapshots to start from are of different sizes".to_owned();
             return Err(CopyError::To(DepotError::Invalid(what)));
         }
-        let source = Arc::new(Source::new(self.clone(), job.tree, base));
+        let source = Arc::new(Source::new(Arc::new(self.in_passing()), job.tree, base));
         let write = WriteDisk {
             reader: source.clone(),
             base: base.map(|base| base.there),

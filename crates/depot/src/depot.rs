@@ -17,6 +17,10 @@ use crate::objects::{Objects, key};
 use crate::reach::Remembered;
 use crate::{DepotError, Settings};
 
+/// Opened frames kept by a reader that passes through: those of one stretch of a disk that some thirty
+/// increments have written in.
+const PASSING_LEN: usize = 32 << 20;
+
 /// A region's snapshot storage: a bucket prefix and its keys.
 pub struct Depot {
     pub(crate) id: DepotId,
@@ -126,6 +130,14 @@ impl Depot {
         let (objects, keys) = (self.objects.clone(), self.key_wrap.clone());
         let (entropy, clock) = (self.entropy.clone(), self.clock.clone());
         Self::assemble(objects, self.id, keys, entropy, clock, self.settings.clone())
+    }
+
+    /// The same depot to be read through once, beside a writer that needs memory of its own: opened frames
+    /// are kept for their neighbours' sake only.
+    pub(crate) fn in_passing(&self) -> Self {
+        let cache_len = self.settings.cache_len.min(PASSING_LEN).max(self.settings.frame_len);
+        let slots = Mutex::new(lock(&self.slots).clone());
+        Self { frames: Arc::new(Frames::new(cache_len)), slots, ..self.afresh() }
     }
 
     async fn open_first_slot(&self) -> Result<(), DepotError> {

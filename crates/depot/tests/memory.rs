@@ -9,14 +9,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::World;
-use hikae_depot::{Settings, WriteDisk};
+use hikae_depot::{CopyDisk, Settings, WriteDisk};
 use host::{DiskExtent, DiskReader, HostError};
 use model::{ByteCount, Extent};
-use store::{Doomed, Listed, ObjectKey, Put, Store, StoreError};
+use store::{Doomed, Listed, ObjectKey, Put, Store, StoreConfig, StoreError};
 use tokio_util::sync::CancellationToken;
 
 const DISK_LEN: u64 = 640 << 20;
 const MEMORY_MAX: u64 = 192 << 20;
+/// A copy reads and writes at once.
+const COPY_MEMORY_MAX: u64 = 256 << 20;
 
 /// Noise and repetition by turns, made as it is read.
 #[derive(Debug)]
@@ -74,20 +76,29 @@ impl Store for Sieve {
     }
 }
 
-/// The most this process ever held, in bytes, as the kernel counts.
-fn peak() -> u64 {
+/// Memory of this process in bytes, as the kernel counts: what it holds, or the most it held.
+fn memory(what: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+    let kib: u64 = line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap();
     kib << 10
 }
 
+/// From now on the most is counted anew.
+fn forget_peak() -> u64 {
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    memory("VmRSS")
+}
+
+/// One after the other, for memory is counted by process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_large_disk_is_written_in_bounded_memory() {
+async fn a_large_disk_is_written_and_copied_in_bounded_memory() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let directory = StoreConfig::Directory { path: folder.path().to_owned() };
     let settings = Settings { parallelism: 4, ..Settings::default() };
-    let world = World::new(Arc::new(Sieve(store::memory())), 1, settings);
-    let depot = world.open().await;
-    let before = peak();
+    let here = World::new(store::open(&directory).await.unwrap(), 1, settings.clone());
+    let depot = here.open().await;
+    let before = forget_peak();
     let job = WriteDisk {
         reader: Arc::new(Endless),
         base: None,
@@ -97,6 +108,18 @@ async fn a_large_disk_is_written_in_bounded_memory() {
     };
     let written = depot.write_disk(job).await.unwrap();
     assert!(written.bytes_stored.0 > DISK_LEN / 2 && written.bytes_stored.0 < DISK_LEN * 11 / 20);
-    let grown = peak() - before;
+    let grown = memory("VmHWM") - before;
+    println!("written in {}", ByteCount(grown));
     assert!(grown < MEMORY_MAX, "{} for a disk of {}", ByteCount(grown), ByteCount(DISK_LEN));
+
+    let there = World::new(Arc::new(Sieve(store::memory())), 2, settings).open().await;
+    forget_peak();
+    let (progress, cancel) = (Arc::new(|_| {}), CancellationToken::new());
+    let job = CopyDisk { tree: written.tree, base: None, progress, cancel };
+    let copied = depot.copy_disk(&there, job).await.unwrap();
+    assert_eq!(copied.bytes_read.0, DISK_LEN);
+    // With what the one depot has kept of the write, as in a server that runs.
+    let grown = memory("VmHWM") - before;
+    println!("copied in {}", ByteCount(grown));
+    assert!(grown < COPY_MEMORY_MAX, "{} to copy a disk of {}", ByteCount(grown), ByteCount(DISK_LEN));
 }
