@@ -7,9 +7,10 @@
 //! all snapshots side by side, so that what they share is looked at once.
 //!
 //! # Consistency
-//! Nothing this process remembers is believed: verify reads with eyes of its own.
+//! Nothing this process remembers is believed: verify reads with eyes of its own. Packs it finds damaged
+//! are forgotten by the cache of known chunks.
 //! # Crash consistency
-//! Nothing is written.
+//! Nothing is written to the depot.
 //! # Concurrency
 //! Beside everything else. What is missing because its group went meanwhile is no finding.
 //! # Errors
@@ -28,6 +29,7 @@ mod trees;
 
 use std::sync::Arc;
 
+use format::path;
 use model::{ByteCount, Extent, GroupId, SnapshotId};
 use store::Store;
 use tokio_util::sync::CancellationToken;
@@ -131,7 +133,11 @@ impl Depot {
     ) -> Result<VerifyReport, DepotError> {
         let depot = self.afresh();
         let keyed = (depth == Depth::Data).then_some(&depot);
-        cancellable(cancel, verify(&depot.objects, &depot.settings, keyed, &progress)).await
+        let report = cancellable(cancel, verify(&depot.objects, &depot.settings, keyed, &progress)).await?;
+        // Whoever still has the content stores it anew: new snapshots must not link to what is broken.
+        let broken = report.findings.iter().filter_map(|finding| path::parse_pack(&finding.object));
+        self.known.forget(broken);
+        Ok(report)
     }
 
     /// What can be seen of a bucket without keys, even where the depot cannot be opened.

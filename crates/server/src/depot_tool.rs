@@ -61,7 +61,10 @@ async fn dispatch(connection: &Connection, arguments: DepotArgs) -> Result<(), F
         DepotCommand::Diff { from, to } => look::diff(&found.open().await?, &from, &to, output).await,
         DepotCommand::Stats => look::stats(&found.open().await?, output).await,
         DepotCommand::Export(arguments) => export::export(&found.open().await?, &arguments, output).await,
-        DepotCommand::Import(arguments) => import::import(&found.open().await?, &arguments, output).await,
+        DepotCommand::Import(arguments) => {
+            let found = if arguments.fresh { found.knowing_nothing() } else { found };
+            import::import(&found.open().await?, &arguments, output).await
+        }
         DepotCommand::Copy(arguments) => {
             let to = place::find(&arguments.other(&place), connection, false).await?.open().await?;
             copy::copy(&found.open().await?, &to, &arguments, output).await

@@ -194,6 +194,9 @@ pub(crate) struct ImportArgs {
     /// What differs from the base: a JSON list of [offset, length], or auto to read and compare everything
     #[arg(long, value_name = "FILE", requires = "base", default_value = "auto")]
     pub(crate) changed: PathBuf,
+    /// Link to nothing the depot holds, not even to the base, which may be damaged: all is stored anew
+    #[arg(long, conflicts_with = "changed")]
+    pub(crate) fresh: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

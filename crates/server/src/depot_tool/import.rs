@@ -59,13 +59,17 @@ pub(super) async fn import(open: &Open, arguments: &ImportArgs, output: Output) 
         None => source.reader.clone(),
     };
     let (taken, cancel) = (RealClock.now(), CancellationToken::new());
-    let tree = base.as_ref().map(|(_, disk)| disk.tree);
+    let tree = base.as_ref().filter(|_| !arguments.fresh).map(|(_, disk)| disk.tree);
     let job = WriteDisk { reader, base: tree, changed_only, progress: meter.progress(), cancel };
     let written = open.depot.write_disk(job).await.map_err(|error| open.failed(error))?;
     if let Some((served, disk)) = source.served {
         served.end(&disk).await?;
     }
     let mut manifest = manifest(open, source.name, taken, &written, base.as_ref());
+    if arguments.fresh {
+        // Of the same instance and disk, and no increment.
+        manifest.disks[0].base = None;
+    }
     if let Some(name) = &arguments.name {
         manifest.instance_name.clone_from(name);
     }

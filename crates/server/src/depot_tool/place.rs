@@ -29,6 +29,8 @@ pub(super) struct Found {
     region: RegionId,
     root_key: Option<PathBuf>,
     known_folder: Option<PathBuf>,
+    /// Whether writers may link to chunks that are there.
+    dedups: bool,
 }
 
 /// A depot that is open.
@@ -70,7 +72,7 @@ pub(super) async fn find(place: &Place, connection: &Connection, make: bool) -> 
     let root_key = place.root_key.clone();
     let root_key = root_key.or_else(|| connection.data.as_ref().map(|data| data.join("root.key")));
     let (store, known_folder) = (Arc::new(Counting::new(opened)), known_folder(place, connection));
-    Ok(Found { place: place_text, store, region, root_key, known_folder })
+    Ok(Found { place: place_text, store, region, root_key, known_folder, dedups: true })
 }
 
 /// Holds the data directory, if one was named: no server may run on it meanwhile.
@@ -83,6 +85,11 @@ pub(super) fn lock(connection: &Connection) -> Result<Option<DataDir>, Failure> 
 }
 
 impl Found {
+    /// For a writer that is to link to nothing the depot holds.
+    pub(super) fn knowing_nothing(self) -> Self {
+        Self { known_folder: None, dedups: false, ..self }
+    }
+
     /// Opens the depot there is, with its key, whatever its region.
     pub(super) async fn open(self) -> Result<Open, Failure> {
         let keys = Arc::new(AnyRegion { sealer: self.sealer(false)?, region: OnceLock::new() });
@@ -127,7 +134,8 @@ impl Found {
     }
 
     fn settings(&self) -> Settings {
-        Settings { known_folder: self.known_folder.clone(), ..Settings::default() }
+        let settings = Settings { known_folder: self.known_folder.clone(), ..Settings::default() };
+        if self.dedups { settings } else { Settings { known_chunks: 0, ..settings } }
     }
 
     async fn with(&self, keys: Arc<dyn KeyWrap>) -> Result<Arc<Depot>, Failure> {
