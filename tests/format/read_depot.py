@@ -218,18 +218,23 @@ class Depot:
 
     def groups(self):
         for name in sorted(os.listdir(os.path.join(self.path, "groups"))):
-            if name.startswith("ssg-") and len(name) == 24:
-                yield self.group(name)
+            if name.startswith("ssg-") and len(name) == 24 + 1 + 32:
+                group = self.group(name)
+                if group:
+                    yield group
 
     def group(self, name):
+        """None if it is void."""
         data = self.object(f"groups/{name}")
         fields = checked(data, b"HIKAEgrp")
         need(fields.u128() == self.id, "the manifest of another depot")
-        slot, number, salt = fields.take(16), fields.u128(), fields.take(32)
-        need(id_text("ssg-", number) == name, "the manifest of another group")
+        slot, number, attempt, salt = fields.take(16), fields.u128(), fields.take(16), fields.take(32)
+        need(f"{id_text('ssg-', number)}.{attempt.hex()}" == name, "the manifest of another group or attempt")
         header = data[: fields.at]
         sealed = fields.sized(BODY_LEN_MAX)
         fields.end()
+        if not sealed:
+            return None
         key = derive("hikae 2026-11 depot manifest key", self.slot(slot).data_key + salt)
         return self.manifest(Fields(unseal(key, bytes(12), sealed, header)), number)
 

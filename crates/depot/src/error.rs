@@ -29,6 +29,10 @@ pub enum DepotError {
     /// Collection took a pack this group needs: the group is not there; write its disks again.
     #[error("garbage collection overtook this snapshot at pack {pack}")]
     Overtaken { pack: PackName },
+    /// A collection or a deletion ended this seal before its manifest was put: the group is not there by
+    /// this call. Seal again.
+    #[error("the seal of group {group} took so long that it was given up")]
+    GivenUp { group: GroupId },
     /// Another manifest stands under this id. Nothing was changed.
     #[error("group {group} exists with other content")]
     Conflict { group: GroupId },
@@ -47,6 +51,7 @@ impl DepotError {
             Self::Source(error) => error.is_transient(),
             Self::Store(error) => error.is_transient(),
             Self::Keys(error) => error.is_transient(),
+            Self::GivenUp { .. } => true,
             Self::Cancelled
             | Self::Damaged { .. }
             | Self::Newer { .. }
@@ -108,7 +113,9 @@ impl From<DepotError> for Refusal {
             DepotError::Newer { .. } => {
                 (Code::DepotDamaged, "Upgrade this server to the version that wrote the depot.")
             }
-            DepotError::Overtaken { .. } => (Code::DepotUnavailable, "Run the backup again."),
+            DepotError::Overtaken { .. } | DepotError::GivenUp { .. } => {
+                (Code::DepotUnavailable, "Run the backup again.")
+            }
             DepotError::Cancelled
             | DepotError::Conflict { .. }
             | DepotError::Invalid(_)

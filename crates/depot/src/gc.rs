@@ -1,29 +1,27 @@
 //! Deletion: the one place that decides what goes, and the one function that makes it go.
 //!
-//! A visit of the collector reads the newest marks (number n), lists packs, lists groups, gathers what
-//! those need (`reach.rs`), decides, and creates marks n+1, which state the whole truth anew. Packs
-//! nobody names are *marked*; those marked long enough and still named by nobody are *condemned*, for
-//! ever, and deleted once marks n+1 are durable. Who finds n+1 taken has lost and deletes nothing.
-//! A visit that would only repeat marks n makes none.
-//! A writer looks at the newest marks, sees that its packs are there, seals its group, and looks again:
-//! a pack of its own in them, marked or condemned, and it takes its group back; other marks than before,
-//! and it sees again whether its packs are there.
+//! A visit of the collector ends old intents (`intents.rs`), reads the newest marks (number n), lists
+//! packs, lists intents, lists groups, gathers what those need (`reach.rs`), decides, and creates marks
+//! n+1, which state the whole truth anew. Packs nobody needs are *marked*; those marked long enough and
+//! still needed by nobody are *condemned*, for ever, and deleted once marks n+1 are durable. Who finds
+//! n+1 taken has lost and deletes nothing. A visit that would only repeat marks n makes none.
+//! A writer puts its intent, looks at the newest marks, sees that its packs are there, and puts its
+//! manifest: a pack of its own in the marks, marked or condemned, or one gone, and it fails (`seal.rs`).
 //!
 //! Why that holds: a pack is deleted only by a collector that read marks n with the pack in them,
-//! *then* listed groups, and found none naming it. A group sealed before that listing is seen. One
-//! sealed after it looks at marks n or later: while the pack exists it stands in them all, and loses;
-//! and if it is gone, marks after n were made since the first look, and its absence is seen.
-//! A condemned pack stays in every later marks object while it exists, so a group half sealed and
-//! then taken back cannot make anybody believe it was pardoned.
+//! *then* listed intents and groups, and found none needing it. An intent put before that listing is
+//! seen, or its manifest is. One put after it is followed by a look at marks n or later: while the pack
+//! exists it stands in them all, and the writer fails; and if it is gone, its absence is seen.
+//! A condemned pack stays in every later marks object while it exists, so a seal that failed cannot
+//! make anybody believe it was pardoned. No clock is part of this; every name but those of packs and
+//! marks is used once, so nothing that arrives late means anything else than when it was sent.
 //!
 //! # Consistency
 //! Leaks are allowed, holes are not. If anything needed for the decision cannot be read, nothing goes.
-//! A tree that was promised and cannot be read needs nothing: its seal would read it too, and fail.
+//! A tree that was promised, or intended, and cannot be read needs nothing: its seal would fail on it.
 //! # Crash consistency
 //! Before marks n+1: nothing happened. After them: condemned packs remain; the next visit deletes them.
-//! A writer that crashed between its seal and its look left a group that names no marked pack unless the
-//! mark came in that moment; then the next visit finds the group and takes the mark back, if the
-//! manifest lands before the margin is over: see [`Margins`].
+//! A writer that crashed in its seal left an intent, which counts as a group until it is given up.
 //! # Concurrency
 //! What keeps each pair from harm; "/" needs nothing. `tests/pairs.rs` has a scenario for each cell.
 //!
@@ -34,8 +32,9 @@
 //! | delete group | | | gone is fine | (5) | (6) |
 //! | collect | | | | one creates marks n+1, the other stops (7) | (6) |
 //!
-//! 1. A base deleted meanwhile: the seal walks its whole tree and looks at the marks.
-//! 2. The looks before and after the seal. Packs lately put are not marked, unless some group had them.
+//! 1. A base deleted meanwhile: the seal walks its whole tree, or the intent keeps what it shares.
+//!    The group itself: a void manifest, and the seal fails.
+//! 2. The intent, and the look after it. Packs lately put are not marked, unless some group had them.
 //! 3. Fails at worst, and only after the margin: nothing false is read.
 //! 4. Packs outlive their last group by the margin.
 //! 5. A group deleted under the collector's eyes needs nothing; what it named is marked later.
@@ -47,7 +46,7 @@
 //!
 //! # Errors
 //! An error of `execute` leaves some of the condemned undeleted; they stay condemned.
-//! Newest marks that are damaged say no more what they condemned. Until the next visit nothing is written;
+//! Newest marks that are damaged say no more what they condemned. Until the next visit nothing is sealed;
 //! that one goes by the marks before: all that was marked there stays so, needed or not, and all margins
 //! begin anew (`decide.rs`).
 //! # Cancellation
@@ -57,6 +56,7 @@
 //! The last [`MARKS_KEPT`] marks stay; older ones are deleted when new ones are made.
 
 mod decide;
+mod intents;
 mod marks;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -70,30 +70,20 @@ use crate::objects::key;
 use crate::reach::Needs;
 use crate::{Depot, DepotError};
 
-/// How long things wait. One set for all; the relations are what safety stands on.
-///
-/// Whoever lives to look a second time after his seal needs no margin. It is there for those who do
-/// not: a manifest that was sent before the mark, and whose sender died, must have landed before the
-/// groups are listed that the condemnation goes by.
+/// How long things wait: for those who read, or work slowly. Nothing is safe because of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Margins {
-    /// From a pack's first mark to its deletion.
+    /// From a pack's first mark to its deletion: restores that were begun may end.
     mark_to_delete_s: i64,
     /// Packs no group has named yet are not marked for so long: theirs may yet be sealed.
     fresh_s: i64,
+    /// A seal that has not come to its end by then is given up.
+    seal_s: i64,
 }
-
-/// A put that was begun has come to its end, one way or the other, after this long.
-const PUT_S_MAX: i64 = 3600;
-/// Clocks of two workers differ by less.
-const SKEW_S_MAX: i64 = 3600;
 
 impl Margins {
-    pub const STANDARD: Self = Self { mark_to_delete_s: 24 * 3600, fresh_s: 72 * 3600 };
+    pub const STANDARD: Self = Self { mark_to_delete_s: 24 * 3600, fresh_s: 72 * 3600, seal_s: 24 * 3600 };
 }
-
-const _: () = assert!(Margins::STANDARD.mark_to_delete_s >= 3 * (PUT_S_MAX + SKEW_S_MAX));
-const _: () = assert!(Margins::STANDARD.fresh_s >= Margins::STANDARD.mark_to_delete_s);
 
 /// What came of a visit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -105,6 +95,8 @@ pub struct GcReport {
     pub deleted: usize,
     /// What writers that died left in the store half written, taken away by this visit.
     pub drafts: usize,
+    /// Seals that were begun long ago and never ended, given up by this visit.
+    pub given_up: usize,
     /// Why nothing was collected, if so.
     pub refused: Option<String>,
     /// What was wrong and did not keep it from collecting.
@@ -171,9 +163,11 @@ pub(crate) async fn execute(depot: &Depot, decision: &GcDecision) -> Result<usiz
         condemned.retain(|pack| still.contains(pack));
     }
     let packs = condemned.iter().map(|pack| path::pack(*pack));
-    let groups = decision.groups.iter().map(|group| path::group(*group));
+    let groups = decision.groups.iter().map(|(group, attempt)| path::group(*group, *attempt));
+    let intents = decision.intents.iter().map(|(group, attempt)| path::intent(*group, *attempt));
     let marks = decision.outdated.iter().map(|number| path::marks(*number));
-    for path in packs.chain(groups).chain(marks) {
+    // An intent without its manifest would count as a group.
+    for path in packs.chain(groups).chain(intents).chain(marks) {
         depot.objects.delete(&Doomed::condemn(key(&path)?)).await?;
     }
     Ok(condemned.len())
@@ -184,7 +178,11 @@ impl Depot {
     /// `promised` are trees that jobs have written and not sealed yet, those of processes that ended
     /// in between included.
     pub async fn collect(&self, margins: Margins, promised: &[TreeRef]) -> Result<GcReport, DepotError> {
-        let (sight, troubles) = match self.look(promised).await {
+        let looked = async {
+            let given_up = self.settle_intents(margins).await?;
+            Ok((given_up, self.look(promised).await?))
+        };
+        let (given_up, (sight, troubles)) = match looked.await {
             Ok(seen) => seen,
             Err(error @ (DepotError::Damaged { .. } | DepotError::Newer { .. } | DepotError::Keys(_))) => {
                 return Ok(GcReport { refused: Some(error.to_string()), ..GcReport::default() });
@@ -195,7 +193,7 @@ impl Depot {
         let (packs, named) = (sight.packs.len(), sight.needed());
         let drafts = self.objects.sweep(sight.began.plus_seconds(-margins.mark_to_delete_s)).await?;
         let marked = decision.marks.len();
-        let report = GcReport { packs, named, marked, drafts, troubles, ..GcReport::default() };
+        let report = GcReport { packs, named, marked, drafts, given_up, troubles, ..GcReport::default() };
         if decision.repeats(&sight.newest) {
             if decision.condemned.is_empty() {
                 return Ok(report);
@@ -223,7 +221,7 @@ impl Depot {
         Ok(GcPlan { packs, named, troubles, before, margins, fresh, decision })
     }
 
-    /// In this order: marks, packs, what was put lately, groups. A promised tree that is sealed
+    /// In this order: marks, packs, what was put lately, intents, groups. A promised tree that is sealed
     /// meanwhile counts twice, which does no harm.
     async fn look(&self, promised: &[TreeRef]) -> Result<(Sight, Vec<String>), DepotError> {
         let began = self.clock.now();
@@ -253,7 +251,7 @@ impl Depot {
                 added => added?,
             }
         }
-        needs.add_groups().await?;
+        troubles.extend(needs.add_groups().await?);
         let (named, mut remember) = needs.end();
         of_groups.extend(named.iter().copied());
         let there: HashSet<PackStem> = listed.keys().map(|pack| pack.stem()).collect();

@@ -1,7 +1,7 @@
 //! Snapshots in one bucket: write, read, verify, restore, delete, collect garbage.
 //!
 //! # Consistency
-//! A group exists if and only if its manifest does; `seal_group` writes it once, after every pack it
+//! A group exists if and only if its manifest does; `seal_group` puts it, after every pack it
 //! needs, and that is the commit point. A tree never changes and needs no other tree. What is read is
 //! checked by seal and by name before it is handed out.
 //!
@@ -45,6 +45,7 @@ mod reach;
 mod read;
 mod rebuild;
 mod restore;
+mod seal;
 mod settings;
 mod stats;
 mod verify;
@@ -59,7 +60,8 @@ pub use diff::Differing;
 pub use error::DepotError;
 pub use format::{BaseSnapshot, DiskManifest, Geometry, GroupManifest, Origin, TreeRef};
 pub use gc::{GcPlan, GcReport, Margins, PackFate};
-pub use rebuild::{FoundGroup, PassedOver, RebuiltKnown};
+pub use group::FoundGroup;
+pub use rebuild::{PassedOver, RebuiltKnown};
 pub use restore::{RestoreDisk, RestoredDisk};
 pub use settings::Settings;
 pub use stats::DepotStats;

@@ -1,13 +1,13 @@
 //! Which packs groups need, by what the upper nodes of their trees say; remembered between visits.
 //!
-//! What is remembered of a group goes by the stamp its manifest is listed with, and what is remembered
-//! of a node by where the node lies: neither ever changes. Whatever no group led to in a visit is
-//! forgotten at its end, and when there is no more room, the rest is read anew each time.
+//! What is remembered of a group goes by its attempt, and what is remembered of a node by where the node
+//! lies: neither ever changes. Whatever no group led to in a visit is forgotten at its end, and when
+//! there is no more room, the rest is read anew each time.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use format::{Link, Node, PackName, PackStem, TreeRef, path};
+use format::{Attempt, Link, Node, PackName, PackStem, TreeRef, path};
 use futures::{StreamExt, TryStreamExt};
 use model::GroupId;
 
@@ -54,7 +54,7 @@ impl Said {
 #[derive(Debug, Default)]
 pub(crate) struct Remembered {
     nodes: HashMap<NodePlace, Said>,
-    groups: HashMap<GroupId, (String, Arc<[TreeRef]>)>,
+    groups: HashMap<(GroupId, Attempt), Arc<[TreeRef]>>,
     weight: usize,
     /// Packs some group or promise was seen to name, as long as they are there.
     pub(crate) named: HashSet<PackStem>,
@@ -68,9 +68,9 @@ impl Remembered {
         }
     }
 
-    fn group(&mut self, id: GroupId, stamp: String, trees: Arc<[TreeRef]>) {
-        let weight = size_of_val(&trees[..]) + stamp.len() + 64;
-        if self.weight + weight <= MEMORY_MAX && self.groups.insert(id, (stamp, trees)).is_none() {
+    fn group(&mut self, name: (GroupId, Attempt), trees: Arc<[TreeRef]>) {
+        let weight = size_of_val(&trees[..]) + 64;
+        if self.weight + weight <= MEMORY_MAX && self.groups.insert(name, trees).is_none() {
             self.weight += weight;
         }
     }
@@ -108,33 +108,62 @@ impl<'a> Needs<'a> {
         Self { depot, before, now: Mutex::default() }
     }
 
-    /// Adds what every group there is needs. One that goes meanwhile needs nothing any more.
-    pub(crate) async fn add_groups(&self) -> Result<(), DepotError> {
-        let listed = self.depot.objects.list_lines(path::GROUPS, None, |line| {
-            Some((path::parse_group(line.key.as_str())?, line.stamp.clone()))
-        });
-        let groups = futures::stream::iter(listed.await?);
-        let added = groups.map(|(id, stamp)| self.add_group(id, stamp));
-        added.buffer_unordered(self.depot.settings.fetches()).try_collect().await
+    /// Adds what every group there is needs, and every group that is being sealed. One that goes
+    /// meanwhile needs nothing any more. Answers what is wrong with those being sealed: they fail.
+    ///
+    /// Intents first: one that is gone by then has left a manifest, which the second listing shows.
+    pub(crate) async fn add_groups(&self) -> Result<Vec<String>, DepotError> {
+        let objects = &self.depot.objects;
+        let intents = objects.list(path::INTENTS, None, path::parse_intent).await?;
+        let manifests = objects.list(path::GROUPS, None, path::parse_group).await?;
+        let ended: HashSet<(GroupId, Attempt)> = manifests.iter().copied().collect();
+        let intents = futures::stream::iter(intents.into_iter().filter(|intent| !ended.contains(intent)));
+        let fetches = self.depot.settings.fetches();
+        let added = intents.map(|(id, attempt)| self.add_intent(id, attempt));
+        let troubles: Vec<Option<String>> = added.buffer_unordered(fetches).try_collect().await?;
+        let added = futures::stream::iter(manifests).map(|(id, attempt)| self.add_group(id, attempt));
+        added.buffer_unordered(fetches).try_collect::<()>().await?;
+        Ok(troubles.into_iter().flatten().collect())
     }
 
-    async fn add_group(&self, id: GroupId, stamp: Option<String>) -> Result<(), DepotError> {
-        let known = self.before.groups.get(&id).filter(|(known, _)| Some(known) == stamp.as_ref());
-        let trees = match known {
-            Some((_, trees)) => trees.clone(),
-            None => match self.depot.group(id).await? {
+    /// Answers what is wrong with it, if it cannot be read: who seals it must read it too, and cannot.
+    async fn add_intent(&self, id: GroupId, attempt: Attempt) -> Result<Option<String>, DepotError> {
+        let path = path::intent(id, attempt);
+        let added = match self.depot.manifest(&path, id, attempt).await {
+            Ok(Some(group)) => self.add_all(group.disks.iter().map(|disk| disk.tree)).await,
+            // It has come to its end since the listing: with a manifest, or without.
+            Ok(None) => self.add_group(id, attempt).await,
+            Err(error) => Err(error),
+        };
+        match added {
+            Ok(()) => Ok(None),
+            Err(error @ DepotError::Damaged { .. }) => {
+                Ok(Some(format!("the seal begun as {path} cannot succeed any more: {error}")))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn add_group(&self, id: GroupId, attempt: Attempt) -> Result<(), DepotError> {
+        let path = path::group(id, attempt);
+        let trees = match self.before.groups.get(&(id, attempt)) {
+            Some(trees) => trees.clone(),
+            None => match self.depot.manifest(&path, id, attempt).await? {
                 Some(group) => group.disks.iter().map(|disk| disk.tree).collect(),
                 None => return Ok(()),
             },
         };
-        for tree in trees.iter() {
-            match self.add(tree).await {
-                Err(_) if self.depot.objects.size(&key(&path::group(id))?).await?.is_none() => return Ok(()),
-                added => added?,
-            }
+        match self.add_all(trees.iter().copied()).await {
+            Err(_) if self.depot.objects.size(&key(&path)?).await?.is_none() => return Ok(()),
+            added => added?,
         }
-        if let Some(stamp) = stamp {
-            lock(&self.now).keep.group(id, stamp, trees);
+        lock(&self.now).keep.group((id, attempt), trees);
+        Ok(())
+    }
+
+    async fn add_all(&self, trees: impl Iterator<Item = TreeRef>) -> Result<(), DepotError> {
+        for tree in trees {
+            self.add(&tree).await?;
         }
         Ok(())
     }

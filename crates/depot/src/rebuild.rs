@@ -24,9 +24,6 @@ use crate::walk::Named;
 use crate::work::{Work, cancellable};
 use crate::{Depot, DepotError};
 
-/// What was found of a group: its manifest, or why there is none.
-pub type FoundGroup = (GroupId, Result<GroupManifest, DepotError>);
-
 /// Something that could not be read, and was passed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassedOver {
@@ -45,22 +42,6 @@ pub struct RebuiltKnown {
 }
 
 impl Depot {
-    /// Tells of every group there is, those that cannot be read included. In order of id.
-    pub async fn each_group(&self, mut found: impl FnMut(FoundGroup)) -> Result<(), DepotError> {
-        for id in self.groups().await? {
-            match self.group(id).await {
-                Ok(Some(group)) => found((id, Ok(group))),
-                // Deleted since the listing.
-                Ok(None) => {}
-                Err(error @ (DepotError::Damaged { .. } | DepotError::Newer { .. })) => {
-                    found((id, Err(error)))
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
     /// Learns anew where chunks lie, from the tables of contents of the packs that groups need, those
     /// of the newest groups first, until as many are known as are kept. `progress` is told how many
     /// groups of how many were looked at.
@@ -129,11 +110,15 @@ impl Depot {
         rebuilt: &mut RebuiltKnown,
     ) -> Result<Vec<(Timestamp, GroupId, Vec<TreeRef>)>, DepotError> {
         let mut groups = Vec::new();
-        for id in self.groups().await? {
-            // None: damaged, or deleted since the listing.
-            let found = pass_over(self.group(id).await, &mut rebuilt.passed_over)?.flatten();
-            let trees_of = |group: GroupManifest| group.disks.iter().map(|disk| disk.tree).collect();
-            groups.extend(found.map(|group| (group.taken, id, trees_of(group))));
+        let mut damaged = Vec::new();
+        let trees_of = |group: &GroupManifest| group.disks.iter().map(|disk| disk.tree).collect();
+        let each = self.each_group(|(id, found)| match found {
+            Ok(group) => groups.push((group.taken, id, trees_of(&group))),
+            Err(error) => damaged.push(error),
+        });
+        each.await?;
+        for error in damaged {
+            pass_over::<()>(Err(error), &mut rebuilt.passed_over)?;
         }
         groups.sort_by_key(|(taken, id, _)| std::cmp::Reverse((*taken, *id)));
         Ok(groups)

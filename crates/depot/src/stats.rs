@@ -31,17 +31,17 @@ impl Depot {
     pub async fn stats(&self) -> Result<DepotStats, DepotError> {
         let mut stats = DepotStats::default();
         let (needs, mut snapshots) = (Needs::new(self, Remembered::default()), HashSet::<SnapshotId>::new());
-        for id in self.groups().await? {
-            // One deleted since the listing counts for nothing.
-            let Some(group) = self.group(id).await? else { continue };
+        let mut groups = Vec::new();
+        self.each_group(|(_, found)| groups.push(found)).await?;
+        for group in groups {
             stats.groups += 1;
-            for disk in &group.disks {
+            for disk in group?.disks {
                 snapshots.insert(disk.snapshot);
                 stats.disk_bytes += ByteCount(disk.tree.size);
-                needs.add(&disk.tree).await?;
             }
         }
         stats.snapshots = snapshots.len();
+        needs.add_groups().await?;
         let (needed, _) = needs.end();
         for (pack, size) in self.pack_sizes().await? {
             stats.packs += 1;

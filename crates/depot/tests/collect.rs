@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use common::{Disk, SECTOR, World, content, manifest, objects, restore, small, write};
-use format::{Mark, MarkState, Marks, PackName, path};
+use common::{Disk, SECTOR, World, content, manifest, manifest_of, objects, restore, small, write};
+use format::{Attempt, Mark, MarkState, Marks, PackName, path};
 use hikae_depot::gc::{MARKS_KEPT, Newest, Sight, decide};
 use hikae_depot::{Depot, DepotError, Margins, PackFate, Settings};
 use model::{DepotId, GroupId, Timestamp};
@@ -234,7 +234,7 @@ fn an_unreadable_manifest_stops_collection() {
         let world = World::new(store::memory(), 1, small());
         let depot = world.open().await;
         write(&depot, &Disk::new(content(100_000, 1)), None, false).await.unwrap();
-        let path = format!("groups/{}", id(5));
+        let path = path::group(id(5), Attempt([5; 16]));
         let key = ObjectKey::new(path.as_str()).unwrap();
         world.store.put_new(&key, Bytes::from_static(b"HIKAEgrp\x01\x00nonsense")).await.unwrap();
         let depot = world.open().await;
@@ -368,9 +368,9 @@ async fn interrupted_twice(
     world.open().await
 }
 
-/// The mark falls between the writer's look before its seal and the seal itself.
+/// The mark falls between the writer's last pack and its intent.
 #[test]
-fn a_mark_between_look_and_seal_takes_the_group_back() {
+fn a_mark_before_the_intent_stops_the_seal() {
     run(async {
         let world = World::new(store::memory(), 1, small());
         let collector = world.open().await;
@@ -379,11 +379,107 @@ fn a_mark_between_look_and_seal_takes_the_group_back() {
             let visit = async move { drop(marks.collect(Margins::STANDARD, &[]).await.unwrap()) };
             Box::pin(visit) as futures::future::BoxFuture<'static, ()>
         };
-        let writer = interrupted("groups/", mark, &world).await;
+        let writer = interrupted("intents/", mark, &world).await;
         let written = write(&writer, &Disk::new(content(100_000, 1)), None, false).await.unwrap();
         let sealed = writer.seal_group(&manifest(1, written.tree, None)).await;
         assert!(matches!(sealed, Err(DepotError::Overtaken { .. })), "{sealed:?}");
         assert_eq!(collector.groups().await, Ok(Vec::new()));
+    });
+}
+
+/// Between the intent and the manifest a collector has visits for days: it keeps what is intended.
+#[test]
+fn what_is_intended_is_not_marked() {
+    run(async {
+        let world = World::new(store::memory(), 1, small());
+        let (collector, clock) = (world.open().await, world.clock.clone());
+        let visit = collector.clone();
+        let visits = move || {
+            let visits = async move {
+                for _ in 0..3 {
+                    assert_eq!(visit.collect(Margins::STANDARD, &[]).await.unwrap().marked, 0);
+                    clock.advance_s(7 * 3600);
+                }
+            };
+            Box::pin(visits) as futures::future::BoxFuture<'static, ()>
+        };
+        let writer = interrupted("groups/", visits, &world).await;
+        let bytes = content(100_000, 1);
+        let written = write(&writer, &Disk::new(bytes.clone()), None, false).await.unwrap();
+        writer.seal_group(&manifest(1, written.tree, None)).await.unwrap();
+        assert!(restore(&*world.open().await, &written.tree).await.unwrap() == bytes);
+    });
+}
+
+/// A writer stands still between its intent and its manifest until a collector has given it up.
+#[test]
+fn a_seal_given_up_cannot_succeed_and_a_new_one_can() {
+    run(async {
+        let world = World::new(store::memory(), 1, small());
+        let (collector, clock) = (world.open().await, world.clock.clone());
+        let visit = collector.clone();
+        let visits = move || {
+            let visits = async move {
+                clock.advance_s(25 * 3600);
+                assert_eq!(visit.collect(Margins::STANDARD, &[]).await.unwrap().given_up, 1);
+            };
+            Box::pin(visits) as futures::future::BoxFuture<'static, ()>
+        };
+        let writer = interrupted("groups/", visits, &world).await;
+        let bytes = content(100_000, 1);
+        let written = write(&writer, &Disk::new(bytes.clone()), None, false).await.unwrap();
+        let group = manifest(1, written.tree, None);
+        assert_eq!(writer.seal_group(&group).await, Err(DepotError::GivenUp { group: id(1) }));
+        assert_eq!((writer.group(id(1)).await, collector.groups().await), (Ok(None), Ok(Vec::new())));
+        assert_eq!(collector.collect(Margins::STANDARD, &[]).await.unwrap().given_up, 0);
+        let sealed = match writer.seal_group(&group).await {
+            // Its packs were marked meanwhile: it writes again.
+            Err(DepotError::Overtaken { .. }) => {
+                let again = write(&writer, &Disk::new(bytes.clone()), None, false).await.unwrap();
+                writer.seal_group(&manifest(1, again.tree, None)).await.unwrap();
+                again.tree
+            }
+            sealed => sealed.map(|()| written.tree).unwrap(),
+        };
+        assert!(restore(&*world.open().await, &sealed).await.unwrap() == bytes);
+    });
+}
+
+/// A group is deleted while it is being sealed: it does not come to be.
+#[test]
+fn a_group_deleted_in_its_seal_does_not_exist() {
+    run(async {
+        let world = World::new(store::memory(), 1, small());
+        let other = world.open().await;
+        let deleter = other.clone();
+        let delete = move || {
+            let delete = async move { deleter.delete_group(id(1)).await.unwrap() };
+            Box::pin(delete) as futures::future::BoxFuture<'static, ()>
+        };
+        let writer = interrupted("groups/", delete, &world).await;
+        let written = write(&writer, &Disk::new(content(100_000, 1)), None, false).await.unwrap();
+        let sealed = writer.seal_group(&manifest(1, written.tree, None)).await;
+        assert_eq!(sealed, Err(DepotError::GivenUp { group: id(1) }));
+        assert_eq!((other.group(id(1)).await, other.groups().await), (Ok(None), Ok(Vec::new())));
+    });
+}
+
+/// What a seal leaves beside its manifest goes, and nothing is given up for it.
+#[test]
+fn intents_of_sealed_groups_go() {
+    run(async {
+        let world = World::new(store::memory(), 1, small());
+        let depot = world.open().await;
+        let bytes = content(60_000, 1);
+        let written = write(&depot, &Disk::new(bytes.clone()), None, false).await.unwrap();
+        depot.seal_group(&manifest(1, written.tree, None)).await.unwrap();
+        let intents =
+            |all: BTreeMap<String, Bytes>| all.keys().filter(|key| key.starts_with("intents/")).count();
+        assert_eq!(intents(objects(&world.store).await), 1);
+        world.clock.advance_s(25 * 3600);
+        assert_eq!(depot.collect(Margins::STANDARD, &[]).await.unwrap().given_up, 0);
+        assert_eq!(intents(objects(&world.store).await), 0);
+        assert!(restore(&*world.open().await, &written.tree).await.unwrap() == bytes);
     });
 }
 
@@ -431,7 +527,7 @@ fn a_base_deleted_and_marked_during_an_increment_takes_it_along() {
             };
             Box::pin(delete) as futures::future::BoxFuture<'static, ()>
         };
-        let writer = interrupted("groups/", delete, &world).await;
+        let writer = interrupted("intents/", delete, &world).await;
         same_process.set(writer.clone()).unwrap();
         // A whole leaf, so that nothing new stands beside anything old.
         let mut changed = bytes.clone();
@@ -520,8 +616,8 @@ async fn litter(world: &World, collector: &Depot, seed: u64) {
     assert_eq!(collector.collect(Margins::STANDARD, &[]).await.unwrap().refused, None);
 }
 
-/// A writer stopped before its manifest's put, marked meanwhile; a collector that condemns its packs
-/// falls asleep before it says so; the manifest lands, another visit pardons, and many more make the
+/// A writer whose packs are marked; a collector that condemns them falls asleep before it says so; the
+/// writer puts its intent, another visit pardons, and many more make the
 /// sleeper's number free again.
 #[test]
 fn old_marks_go_and_a_collector_that_slept_does_no_harm() {
@@ -540,18 +636,6 @@ fn old_marks_go_and_a_collector_that_slept_does_no_harm() {
             &world,
         )
         .await;
-        let visit = Arc::new(Mutex::new(None));
-        let (before, handle) = (world.clone(), visit.clone());
-        let mark = move || {
-            let mark = async move {
-                before.open().await.collect(Margins::STANDARD, &[]).await.unwrap();
-                before.clock.advance_s(LONG_S);
-                let visit = tokio::spawn(async move { sleeper.collect(Margins::STANDARD, &[]).await });
-                *handle.lock().unwrap() = Some(visit);
-                fell_asleep.await.unwrap();
-            };
-            Box::pin(mark) as futures::future::BoxFuture<'static, ()>
-        };
         let after = world.clone();
         let pardon: Interruption = Box::new(move || {
             Box::pin(async move {
@@ -561,15 +645,19 @@ fn old_marks_go_and_a_collector_that_slept_does_no_harm() {
                 }
             })
         });
-        let writer = interrupted_twice("groups/", mark, Some(pardon), &world).await;
+        let nothing = || Box::pin(async {}) as futures::future::BoxFuture<'static, ()>;
+        let writer = interrupted_twice("intents/", nothing, Some(pardon), &world).await;
         let bytes = content(60_000, 1);
         let written = write(&writer, &Disk::new(bytes.clone()), None, false).await.unwrap();
+        world.open().await.collect(Margins::STANDARD, &[]).await.unwrap();
+        world.clock.advance_s(LONG_S);
+        let visit = tokio::spawn(async move { sleeper.collect(Margins::STANDARD, &[]).await });
+        fell_asleep.await.unwrap();
         writer.seal_group(&manifest(1, written.tree, None)).await.unwrap();
         let kept = usize::try_from(MARKS_KEPT).unwrap();
         assert_eq!(marks_objects(&world).await, kept, "the last marks stay");
         assert!(!objects(&world.store).await.contains_key(&path::marks(2)), "the sleeper's number is free");
         wake.send(()).unwrap();
-        let visit = visit.lock().unwrap().take().unwrap();
         assert_eq!(visit.await.unwrap().unwrap().deleted, 0);
         assert!(restore(&*world.open().await, &written.tree).await.unwrap() == bytes);
         let last = world.open().await;
@@ -672,7 +760,7 @@ fn a_promised_tree_that_is_gone_stops_nothing() {
         }
         assert_eq!(packs(&world.store).await, 0);
         let sealed = world.open().await.seal_group(&manifest(1, written.tree, None)).await;
-        assert!(matches!(sealed, Err(DepotError::Damaged { .. })), "{sealed:?}");
+        assert!(matches!(sealed, Err(DepotError::Overtaken { .. })), "{sealed:?}");
         assert_eq!(collector.groups().await, Ok(Vec::new()));
     });
 }
@@ -824,7 +912,8 @@ fn a_tree_half_read_when_its_group_went_counts_for_nothing() {
             for (path, object) in &all {
                 store.put_new(&ObjectKey::new(path.as_str()).unwrap(), object.clone()).await.unwrap();
             }
-            let deletes = ObjectKey::new(path::group(id(1))).unwrap();
+            let manifest = manifest_of(&all, 1);
+            let deletes = ObjectKey::new(manifest.as_str()).unwrap();
             let failing = Failing { inner: store.clone(), left: AtomicUsize::new(nth), deletes };
             let world = World {
                 store: Arc::new(failing),
@@ -834,7 +923,7 @@ fn a_tree_half_read_when_its_group_went_counts_for_nothing() {
             };
             let report = world.open().await.collect(Margins::STANDARD, &[]).await.unwrap();
             assert_eq!((report.marked, report.refused), (0, None), "stopped at read {nth}");
-            stopped += usize::from(!objects(&store).await.contains_key(&path::group(id(1))));
+            stopped += usize::from(!objects(&store).await.contains_key(&manifest));
         }
         assert!(stopped > 3, "{stopped} reads were stopped");
     });

@@ -273,7 +273,7 @@ fn sealed(answer: Result<(), DepotError>) -> Outcome {
 fn lost(error: DepotError) -> Outcome {
     let told = matches!(
         error,
-        DepotError::Overtaken { .. } | DepotError::Damaged { .. } | DepotError::Conflict { .. }
+        DepotError::Overtaken { .. } | DepotError::GivenUp { .. } | DepotError::Conflict { .. }
     );
     assert!(told, "{error:?}");
     Outcome::Lost(error)

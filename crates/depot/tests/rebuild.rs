@@ -6,9 +6,9 @@ mod common;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::{Disk, World, manifest, objects, small, write};
+use common::{Disk, World, manifest, manifest_of, objects, small, write};
 use hikae_depot::{Depot, DepotError, RebuiltKnown, Settings};
-use model::{GroupId, Timestamp};
+use model::Timestamp;
 use store::{Counting, ObjectKey, Operation, Store};
 use tokio_util::sync::CancellationToken;
 
@@ -89,7 +89,7 @@ async fn damage_is_said_and_the_rest_is_listed() {
     for number in 1..4 {
         backup(&depot, number, &disk(number)).await;
     }
-    let manifest_of_two = format!("groups/{}", GroupId::from_bits(2));
+    let manifest_of_two = manifest_of(&objects(&world.store).await, 2);
     let packs: Vec<String> =
         objects(&world.store).await.into_keys().filter(|path| path.starts_with("packs/")).collect();
     let broken = changed(&world, |path, bytes| {

@@ -23,9 +23,11 @@ pub use below::{BELOW_MAX, Below};
 pub use error::FormatError;
 pub use geometry::{DISK_LEN_MAX, Geometry};
 pub use header::{DepotHeader, KeySlot};
-pub use manifest::{BaseSnapshot, DiskManifest, GroupManifest, ManifestEnvelope, ManifestHeader, Origin};
+pub use manifest::{
+    BaseSnapshot, DiskManifest, GroupManifest, ManifestEnvelope, ManifestHeader, Origin, VOID_LEN,
+};
 pub use marks::{Mark, MarkState, Marks};
-pub use name::{Name, NameKeys, PackName, PackStem, Salt, SlotId};
+pub use name::{Attempt, Name, NameKeys, PackName, PackStem, Salt, SlotId};
 pub use node::{Link, Node, Place};
 pub use pack::{
     FOOTER_LEN, FRAME_PLAIN_MAX, FrameKind, HEADER_LEN, Inside, PACK_LEN_MAX, PackFooter, PackHeader, Toc,

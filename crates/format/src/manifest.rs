@@ -1,4 +1,7 @@
-//! Group manifests: a group exists if and only if this object does.
+//! Group manifests: a group exists if and only if this object does, and has a body.
+//!
+//! The same bytes are put as an *intent* before: they say what the group will need. A manifest without
+//! a body is *void*: it stands where a seal that was given up would have put its own.
 //!
 //! A clear header says whose it is and under which key; the body is sealed with the header as
 //! associated data; a checksum over both tells damage from a wrong key without any key.
@@ -10,7 +13,7 @@ use model::{
 
 use crate::bytes::{Decoder, Encoder};
 use crate::pack::depot_id;
-use crate::{FormatError, Name, Salt, SlotId, TreeRef};
+use crate::{Attempt, FormatError, Name, Salt, SlotId, TreeRef};
 
 const MAGIC: &[u8; 8] = b"HIKAEgrp";
 const VERSION: u16 = 1;
@@ -85,6 +88,7 @@ pub struct ManifestHeader {
     pub depot: DepotId,
     pub slot: SlotId,
     pub group: GroupId,
+    pub attempt: Attempt,
     pub salt: Salt,
 }
 
@@ -92,7 +96,8 @@ impl ManifestHeader {
     /// Also the associated data of the sealed body.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::new(MAGIC, VERSION);
-        out.u128(self.depot.bits()).put(&self.slot.0).u128(self.group.bits()).put(&self.salt.0);
+        out.u128(self.depot.bits()).put(&self.slot.0).u128(self.group.bits());
+        out.put(&self.attempt.0).put(&self.salt.0);
         out.finish()
     }
 }
@@ -104,7 +109,20 @@ pub struct ManifestEnvelope {
     pub sealed: Vec<u8>,
 }
 
+const HEADER_LEN: usize = 8 + 2 + 16 + 16 + 16 + 16 + 32;
+/// A void manifest has exactly this many bytes, and no other has: a listing tells them apart.
+pub const VOID_LEN: u64 = HEADER_LEN as u64 + 4 + 32;
+
 impl ManifestEnvelope {
+    /// Stands for a group that does not exist, and by this attempt never will.
+    pub const fn void(header: ManifestHeader) -> Self {
+        Self { header, sealed: Vec::new() }
+    }
+
+    pub const fn is_void(&self) -> bool {
+        self.sealed.is_empty()
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::default();
         out.put(&self.header.encode()).sized(&self.sealed);
@@ -117,6 +135,7 @@ impl ManifestEnvelope {
             depot: depot_id(&mut input)?,
             slot: SlotId(input.array()?),
             group: GroupId::from_bits(input.u128()?),
+            attempt: Attempt(input.array()?),
             salt: Salt(input.array()?),
         };
         let sealed = input.sized(SEALED_LEN_MAX)?.to_vec();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use model::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::{FormatError, Geometry, terms};
@@ -51,6 +52,23 @@ names! {
     SlotId[16];
     /// Drawn for each pack and each manifest, so that no key ever meets a nonce twice.
     Salt[32];
+    /// One try at sealing a group. No two have the same name, so no object of a group is ever put, or
+    /// deleted, under a name that was in use before: what arrives late changes nothing.
+    Attempt[16];
+}
+
+impl Attempt {
+    /// Names sort by when they began.
+    pub fn new(begun: Timestamp, chance: [u8; 8]) -> Self {
+        let begun = u64::try_from(begun.0).unwrap_or(0);
+        Self(((u128::from(begun) << 64) | u128::from(u64::from_be_bytes(chance))).to_be_bytes())
+    }
+
+    /// By the clock of whoever began it.
+    pub fn begun(self) -> Timestamp {
+        let begun = u128::from_be_bytes(self.0) >> 64;
+        Timestamp(i64::try_from(begun).unwrap_or(i64::MAX))
+    }
 }
 
 impl PackName {

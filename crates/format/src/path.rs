@@ -2,11 +2,12 @@
 
 use model::GroupId;
 
-use crate::{PackName, SlotId};
+use crate::{Attempt, PackName, SlotId};
 
 pub const HEADER: &str = "depot";
 pub const KEYS: &str = "keys/";
 pub const PACKS: &str = "packs/";
+pub const INTENTS: &str = "intents/";
 pub const GROUPS: &str = "groups/";
 pub const MARKS: &str = "gc/";
 
@@ -19,8 +20,23 @@ pub fn pack(pack: PackName) -> String {
     format!("{PACKS}{}/{name}", &name[..2])
 }
 
-pub fn group(group: GroupId) -> String {
-    format!("{GROUPS}{group}")
+/// What an attempt at sealing a group is about to put under [`group`].
+pub fn intent(group: GroupId, attempt: Attempt) -> String {
+    format!("{INTENTS}{group}.{attempt}")
+}
+
+pub fn group(group: GroupId, attempt: Attempt) -> String {
+    format!("{GROUPS}{group}.{attempt}")
+}
+
+/// What the names of all intents of a group begin with.
+pub fn intents_of(group: GroupId) -> String {
+    format!("{INTENTS}{group}.")
+}
+
+/// What the names of all manifests of a group begin with.
+pub fn manifests_of(group: GroupId) -> String {
+    format!("{GROUPS}{group}.")
 }
 
 /// Padded, so that names sort as numbers do.
@@ -36,8 +52,17 @@ pub fn parse_pack(path: &str) -> Option<PackName> {
     name.parse().ok()
 }
 
-pub fn parse_group(path: &str) -> Option<GroupId> {
-    path.strip_prefix(GROUPS)?.parse().ok()
+pub fn parse_intent(path: &str) -> Option<(GroupId, Attempt)> {
+    parse_attempt(path.strip_prefix(INTENTS)?)
+}
+
+pub fn parse_group(path: &str) -> Option<(GroupId, Attempt)> {
+    parse_attempt(path.strip_prefix(GROUPS)?)
+}
+
+fn parse_attempt(name: &str) -> Option<(GroupId, Attempt)> {
+    let (group, attempt) = name.split_once('.')?;
+    Some((group.parse().ok()?, attempt.parse().ok()?))
 }
 
 pub fn parse_marks(path: &str) -> Option<u64> {

@@ -7,9 +7,10 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 
 use hikae_format::{
-    BaseSnapshot, Below, DepotHeader, DiskManifest, FormatError, FrameKind, Geometry, GroupManifest, Inside,
-    KeySlot, Link, ManifestEnvelope, ManifestHeader, Mark, MarkState, Marks, Name, NameKeys, Node, Origin,
-    PackFooter, PackHeader, PackName, PackStem, Place, Salt, SlotId, Toc, TocFrame, TreeRef, path, terms,
+    Attempt, BaseSnapshot, Below, DepotHeader, DiskManifest, FormatError, FrameKind, Geometry, GroupManifest,
+    Inside, KeySlot, Link, ManifestEnvelope, ManifestHeader, Mark, MarkState, Marks, Name, NameKeys, Node,
+    Origin, PackFooter, PackHeader, PackName, PackStem, Place, Salt, SlotId, Toc, TocFrame, TreeRef,
+    VOID_LEN, path, terms,
 };
 use model::{
     ByteCount, ConsistencyLevel, DepotId, DiskId, DiskKind, GroupId, InstanceId, InstanceSpec, KeyId, OsKind,
@@ -46,6 +47,10 @@ fn place(pack: u8, at: u32, len: u32) -> Place {
 fn tree() -> TreeRef {
     let root = Some(Link { name: Name([9; 16]), place: place(3, 100, 900) });
     TreeRef { slot: SLOT, geometry: Geometry::STANDARD, size: (40 << 30) + 512, root }
+}
+
+fn attempt() -> Attempt {
+    Attempt::new(Timestamp(1_795_000_000_000_000), [8; 8])
 }
 
 #[test]
@@ -171,9 +176,14 @@ fn group_manifest() {
         labels: vec![("name".to_owned(), "nightly".to_owned())],
     };
     check("manifest-body.v1.bin", &manifest, GroupManifest::encode, GroupManifest::decode);
-    let header = ManifestHeader { depot: depot(), slot: SLOT, group: GroupId::from_bits(15), salt: SALT };
+    let (group, attempt) = (GroupId::from_bits(15), attempt());
+    let header = ManifestHeader { depot: depot(), slot: SLOT, group, attempt, salt: SALT };
     let envelope = ManifestEnvelope { header, sealed: b"sealed".to_vec() };
     check("manifest.v1.bin", &envelope, ManifestEnvelope::encode, ManifestEnvelope::decode);
+    let void = ManifestEnvelope::void(header);
+    assert!(void.is_void() && !envelope.is_void());
+    assert_eq!(void.encode().len() as u64, VOID_LEN);
+    check("void.v1.bin", &void, ManifestEnvelope::encode, ManifestEnvelope::decode);
 }
 
 #[test]
@@ -201,7 +211,8 @@ fn derivations() {
         format!("aad {:?}", terms::frame_aad(depot(), SLOT, &SALT, 5, FrameKind::Tree)),
         path::key_slot(SLOT),
         path::pack(PackName([0xcd; 32])),
-        path::group(GroupId::from_bits(15)),
+        path::intent(GroupId::from_bits(15), attempt()),
+        path::group(GroupId::from_bits(15), attempt()),
         path::marks(7),
     ];
     let text = lines.map(|line| line + "\n").concat();

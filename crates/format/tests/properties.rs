@@ -74,7 +74,12 @@ fn decode_all(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let _ = text.parse::<TreeRef>();
     let _ = text.parse::<PackName>();
-    let _ = (path::parse_pack(&text), path::parse_group(&text), path::parse_marks(&text));
+    let _ = (
+        path::parse_pack(&text),
+        path::parse_group(&text),
+        path::parse_intent(&text),
+        path::parse_marks(&text),
+    );
 }
 
 proptest! {

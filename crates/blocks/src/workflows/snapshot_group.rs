@@ -95,8 +95,8 @@ impl Workflow for SnapshotGroup {
     async fn undo(&self, step: usize, _: &Context) -> Result<Flow, StepError> {
         match step {
             MARK => self.close_session(Fate::Drop).await?,
-            // The log says the group was not sealed; half a manifest, or one whose seal was taken
-            // back, must not say otherwise.
+            // The log says the group was not sealed; a manifest that lands after all must not say
+            // otherwise.
             SEAL => {
                 let depot = &self.shared.region(&self.params.region)?.depot;
                 depot.delete_group(self.params.group).await.map_err(depot_error)?;

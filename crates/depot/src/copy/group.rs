@@ -229,14 +229,9 @@ impl Copier {
 
     async fn look(&self) -> Result<HashMap<DiskId, Vec<Held>>, DepotError> {
         let mut there = HashMap::new();
-        for group in self.to.groups().await? {
-            match self.to.group(group).await {
-                Ok(Some(manifest)) => note(&mut there, &manifest),
-                // Damage over there makes a copy larger and nothing worse.
-                Ok(None) | Err(DepotError::Damaged { .. } | DepotError::Newer { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        // Damage over there makes a copy larger and nothing worse.
+        let each = self.to.each_group(|(_, found)| found.iter().for_each(|group| note(&mut there, group)));
+        each.await?;
         Ok(there)
     }
 }

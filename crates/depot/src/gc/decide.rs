@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use format::{Mark, MarkState, Marks, PackName, PackStem};
+use format::{Attempt, Mark, MarkState, Marks, PackName, PackStem};
 use model::{GroupId, Timestamp};
 
 use super::Margins;
@@ -84,13 +84,29 @@ pub struct GcDecision {
     pub(super) condemned: Vec<PackName>,
     /// Marks nobody looks at any more.
     pub(super) outdated: Vec<u64>,
-    pub(super) groups: Vec<GroupId>,
+    /// Manifests.
+    pub(super) groups: Vec<(GroupId, Attempt)>,
+    pub(super) intents: Vec<(GroupId, Attempt)>,
 }
 
 impl GcDecision {
-    /// A group, because its owner said so.
-    pub(crate) fn group(id: GroupId) -> Self {
-        Self { number: 0, marks: Vec::new(), condemned: Vec::new(), outdated: Vec::new(), groups: vec![id] }
+    const NOTHING: Self = Self {
+        number: 0,
+        marks: Vec::new(),
+        condemned: Vec::new(),
+        outdated: Vec::new(),
+        groups: Vec::new(),
+        intents: Vec::new(),
+    };
+
+    /// All that makes a group exist, or would, because its owner said so.
+    pub(crate) fn of_group(groups: Vec<(GroupId, Attempt)>, intents: Vec<(GroupId, Attempt)>) -> Self {
+        Self { groups, intents, ..Self::NOTHING }
+    }
+
+    /// Intents of attempts that have come to their end.
+    pub(super) fn intents(intents: Vec<(GroupId, Attempt)>) -> Self {
+        Self { intents, ..Self::NOTHING }
     }
 
     pub fn condemned(&self) -> &[PackName] {
@@ -133,7 +149,7 @@ pub fn decide(sight: &Sight, margins: Margins) -> GcDecision {
     let number = sight.newest.number().saturating_add(1);
     let is_outdated = |old: &u64| old.saturating_add(MARKS_KEPT) <= number;
     let outdated = sight.numbers.iter().copied().filter(is_outdated).collect();
-    GcDecision { number, marks, condemned, outdated, groups: Vec::new() }
+    GcDecision { number, marks, condemned, outdated, ..GcDecision::NOTHING }
 }
 
 fn is_fresh(sight: &Sight, margins: Margins, pack: PackName) -> bool {

@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use format::{DepotHeader, FormatError, KeySlot, ManifestEnvelope, Marks, PackName, SlotId, TreeRef, path};
+use format::{
+    Attempt, DepotHeader, FormatError, KeySlot, ManifestEnvelope, Marks, PackName, SlotId, TreeRef, path,
+};
 use model::{DepotId, GroupId, SnapshotId};
 use store::{LIST_MAX, Listed, ObjectKey};
 
 use super::tell::{Tell, Who};
 use super::{Note, Verified, VerifyStage, Verifying};
 use crate::error::in_words;
+use crate::group::not_void;
 use crate::objects::{Objects, key};
 use crate::{Depot, DepotError};
 
@@ -30,7 +33,8 @@ enum Small {
     Header,
     Slot(SlotId),
     Marks(u64),
-    Group(GroupId),
+    Group(GroupId, Attempt),
+    Intent(GroupId, Attempt),
 }
 
 /// What an object says of itself.
@@ -38,7 +42,7 @@ struct Whose {
     depot: DepotId,
     /// The name it should have, if that is another.
     itself: Option<String>,
-    /// What it is sealed under.
+    /// What it is sealed under: of groups alone, for those are opened.
     slot: Option<SlotId>,
 }
 
@@ -54,9 +58,15 @@ impl Small {
                 let marks = Marks::decode(bytes)?;
                 (marks.depot, Self::Marks(marks.number), None)
             }
-            Self::Group(_) => {
+            Self::Group(..) => {
+                let manifest = ManifestEnvelope::decode(bytes)?;
+                let header = manifest.header;
+                let slot = (!manifest.is_void()).then_some(header.slot);
+                (header.depot, Self::Group(header.group, header.attempt), slot)
+            }
+            Self::Intent(..) => {
                 let header = ManifestEnvelope::decode(bytes)?.header;
-                (header.depot, Self::Group(header.group), Some(header.slot))
+                (header.depot, Self::Intent(header.group, header.attempt), None)
             }
         };
         Ok(Whose { depot, itself: (itself != self).then(|| itself.path()), slot })
@@ -67,7 +77,8 @@ impl Small {
             Self::Header => path::HEADER.to_owned(),
             Self::Slot(slot) => path::key_slot(slot),
             Self::Marks(number) => path::marks(number),
-            Self::Group(group) => path::group(group),
+            Self::Group(group, attempt) => path::group(group, attempt),
+            Self::Intent(group, attempt) => path::intent(group, attempt),
         }
     }
 }
@@ -76,9 +87,10 @@ const HEADERLESS: &str = "no program can open this depot without its header";
 
 fn tell_of(tell: &mut Tell, small: Small, key: &ObjectKey, problem: &str, newest_marks: Option<u64>) {
     let more = match small {
-        Small::Group(group) => return tell.hurt(key.as_str(), problem, [Who::Group(group)], true),
+        Small::Group(group, _) => return tell.hurt(key.as_str(), problem, [Who::Group(group)], true),
         Small::Slot(_) => return tell.standing(key.as_str(), problem),
         Small::Header => HEADERLESS,
+        Small::Intent(..) => "a seal that was begun; no group needs it, and collection removes it in time",
         Small::Marks(number) if Some(number) == newest_marks => {
             "these are the newest marks, which writers and collection heed"
         }
@@ -145,7 +157,7 @@ impl Survey {
             match small {
                 Small::Slot(slot) => _ = self.slots.insert(slot),
                 Small::Marks(number) => self.newest_marks = self.newest_marks.max(Some(number)),
-                Small::Header | Small::Group(_) => {}
+                Small::Header | Small::Group(..) | Small::Intent(..) => {}
             }
             self.small.push((small, key, size));
         } else {
@@ -209,12 +221,12 @@ impl Survey {
             }
         }
         for (small, _, whose) in &read {
-            let Small::Group(group) = small else { continue };
+            let Small::Group(group, attempt) = small else { continue };
             let Some(slot) = whose.slot.filter(|_| !self.misplaced.contains(small)) else { continue };
             if self.needs_slot(objects, slot, *group, tell).await?
                 && let Some(depot) = keyed.filter(|depot| self.depot == Some(depot.id))
             {
-                self.open_group(depot, *group, tell).await?;
+                self.open_group(depot, *group, *attempt, tell).await?;
             }
         }
         Ok(())
@@ -236,7 +248,7 @@ impl Survey {
             let Some(bytes) = objects.find(key).await? else { return Ok(None) };
             match small.decode(&bytes) {
                 Ok(whose) => {
-                    self.groups += usize::from(matches!(small, Small::Group(_)));
+                    self.groups += usize::from(whose.slot.is_some() && matches!(small, Small::Group(..)));
                     return Ok(Some(whose));
                 }
                 Err(_) if bytes.is_empty() => "empty".to_owned(),
@@ -261,7 +273,7 @@ impl Survey {
             return Some(header);
         }
         let groups = read.iter().filter_map(|(small, ..)| match small {
-            Small::Group(group) => Some(Who::Group(*group)),
+            Small::Group(group, _) => Some(Who::Group(*group)),
             _ => None,
         });
         let what = format!("it is of another depot, {header}, than all else here, {most}; {HEADERLESS}");
@@ -290,8 +302,14 @@ impl Survey {
         Ok(true)
     }
 
-    async fn open_group(&mut self, depot: &Depot, id: GroupId, tell: &mut Tell) -> Result<(), DepotError> {
-        match depot.group(id).await {
+    async fn open_group(
+        &mut self,
+        depot: &Depot,
+        id: GroupId,
+        attempt: Attempt,
+        tell: &mut Tell,
+    ) -> Result<(), DepotError> {
+        match depot.manifest(&path::group(id, attempt), id, attempt).await {
             // Deleted since the listing.
             Ok(None) => {}
             Ok(Some(group)) => {
@@ -316,9 +334,10 @@ fn small(path: &str) -> Option<Small> {
         return Some(Small::Header);
     }
     let slot = || path.strip_prefix(path::KEYS)?.parse().ok().map(Small::Slot);
-    let group = || path::parse_group(path).filter(|id| path::group(*id) == path).map(Small::Group);
+    let group = || path::parse_group(path).map(|(group, attempt)| Small::Group(group, attempt));
+    let intent = || path::parse_intent(path).map(|(group, attempt)| Small::Intent(group, attempt));
     let marks = || path::parse_marks(path).map(Small::Marks);
-    slot().or_else(group).or_else(marks)
+    slot().or_else(group).or_else(intent).or_else(marks)
 }
 
 /// Why a name that is none of a depot's may be there.
@@ -326,7 +345,7 @@ fn stranger(path: &str) -> &'static str {
     if path.starts_with("probe/") || path.starts_with("check-") {
         return "left behind by a check of this store; it may be removed";
     }
-    let ours = [path::KEYS, path::PACKS, path::GROUPS, path::MARKS];
+    let ours = [path::KEYS, path::PACKS, path::INTENTS, path::GROUPS, path::MARKS];
     if ours.iter().any(|prefix| path.starts_with(prefix)) {
         return "not a name this program gives; nothing reads it, and collection leaves it alone";
     }
@@ -340,7 +359,7 @@ pub(super) async fn gone(
 ) -> Result<HashSet<GroupId>, DepotError> {
     let mut gone = HashSet::new();
     for group in groups {
-        if objects.size(&key(&path::group(group))?).await?.is_none() {
+        if objects.list_lines(&path::manifests_of(group), None, not_void).await?.is_empty() {
             gone.insert(group);
         }
     }

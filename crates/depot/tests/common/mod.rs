@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use format::path;
 use hikae_depot::{
     BaseSnapshot, Depot, DepotError, DiskManifest, Geometry, GroupManifest, RestoreDisk, Settings, TreeRef,
     WriteDisk, WrittenDisk,
@@ -292,6 +293,12 @@ pub fn content(len: usize, seed: u64) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// The name of a group's manifest among these objects.
+pub fn manifest_of(objects: &BTreeMap<String, Bytes>, number: u128) -> String {
+    let begins = path::manifests_of(GroupId::from_bits(number));
+    objects.keys().find(|path| path.starts_with(&begins)).expect("the manifest of a group").clone()
 }
 
 /// Every object there is.

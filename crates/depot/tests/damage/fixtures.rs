@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use bytes::Bytes;
-use format::{FOOTER_LEN, HEADER_LEN, Marks, PackFooter, PackName, path};
+use format::{Attempt, FOOTER_LEN, HEADER_LEN, Marks, PackFooter, PackName, path};
 use model::GroupId;
 
+use crate::common::manifest_of;
 use crate::trouble::Sound;
 use crate::{of_version, only, run};
 
@@ -100,12 +101,35 @@ fn a_key_slot() {
 #[test]
 fn a_manifest() {
     check("manifest", |sound| {
-        let group = |number| path::group(GroupId::from_bits(number));
-        let mut all = common(sound, &group(1), &sound.others[&group(1)], true);
+        let group = |number| manifest_of(&sound.objects, number);
+        let others = manifest_of(&sound.others, 1);
+        let mut all = common(sound, &group(1), &sound.others[&others], true);
         all.push(("a bit flipped in its head", flipped(sound, &group(1), 12)));
-        all.push(("a bit flipped in its body", flipped(sound, &group(1), 120)));
+        all.push(("a bit flipped in its body", flipped(sound, &group(1), 140)));
         all.push(("swapped with another", swapped(sound, &group(1), &group(3))));
-        all.push(("under another name as well", with(sound, &group(8), sound.objects[&group(1)].clone())));
+        all.push(("under another name as well", {
+            let elsewhere = path::group(GroupId::from_bits(8), Attempt([8; 16]));
+            with(sound, &elsewhere, sound.objects[&group(1)].clone())
+        }));
+        all
+    });
+}
+
+#[test]
+fn an_intent() {
+    check("intent", |sound| {
+        let intent = |objects: &Objects| {
+            let begins = path::intents_of(GroupId::from_bits(1));
+            objects.keys().find(|path| path.starts_with(&begins)).expect("an intent").clone()
+        };
+        let path = intent(&sound.objects);
+        let mut all = common(sound, &path, &sound.others[&intent(&sound.others)], true);
+        all.push(("a bit flipped in its body", flipped(sound, &path, 140)));
+        all.push(("of a group that is not there", {
+            let mut objects = sound.objects.clone();
+            objects.remove(&manifest_of(&sound.objects, 1)).unwrap();
+            objects
+        }));
         all
     });
 }

@@ -11,7 +11,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::bucket;
-use crate::common::{Disk, World, content, manifest, objects, restore, small, write};
+use crate::common::{Disk, World, content, manifest, manifest_of, objects, restore, small, write};
 
 const DAY_S: i64 = 24 * 3600;
 const CHUNK: u64 = 4096;
@@ -64,6 +64,9 @@ impl Sound {
             let letter = char::from(b'A' + u8::try_from(number - 1).unwrap());
             labels.push((format!("{}/{pack}", &pack[..2]), format!("<{whose}{letter}>")));
             labels.push((pack.to_owned(), format!("<{whose}{letter}>")));
+            let manifest = manifest_of(&after, number);
+            let attempt = manifest.rsplit_once('.').unwrap().1;
+            labels.push((attempt.to_owned(), format!("<{whose}attempt {number}>")));
             disks.insert(number, (bytes, written.tree));
         }
         depot.delete_group(GroupId::from_bits(4)).await.unwrap();
@@ -227,7 +230,9 @@ impl Sound {
             }
         }
         let after = objects(&store).await;
-        for path in broken.keys().filter(|path| !after.contains_key(*path) && !path.starts_with("gc/")) {
+        // What every visit deletes, however broken the rest is, is not told.
+        let is_told = |path: &&String| !path.starts_with("gc/") && !path.starts_with("intents/");
+        for path in broken.keys().filter(|path| !after.contains_key(*path)).filter(is_told) {
             tell(format!("deletes {path}"));
         }
         assert_eq!(self.whole(&store).await, before, "collection broke what was whole");

@@ -14,9 +14,9 @@ use store::{Operation, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::{Dice, Hands, Pad, objects, restore, small};
-use crate::model::{HOUR_S, Sealing, Shared, Standing};
+use crate::model::{HOUR_S, Shared, Standing};
 use crate::support::network::{Fate, Network};
-use crate::tasks::{ATTENTIVE_HOURS, Actor, Kind};
+use crate::tasks::{Actor, Kind};
 
 /// A write on its way lands within this, or never: `gc.rs` stands on an hour.
 const LATE_S_MAX: i64 = 3000;
@@ -280,7 +280,7 @@ impl History {
         model.sealing = alive;
         for (_, sealing) in dead {
             // A tool never comes back to its seal; a server's journal does.
-            if self.shared.one_in(2) || self.shared.hours_since(sealing.since) >= ATTENTIVE_HOURS {
+            if self.shared.one_in(2) {
                 model.to_recover.push(sealing);
             }
         }
@@ -295,13 +295,6 @@ impl History {
     }
 
     fn jump(&mut self) {
-        // Marks on their way land within the hour, as any put: `gc.rs` stands on that.
-        let marks = |(_, _, operation, name): &(u64, usize, Operation, String)| {
-            *operation == Operation::PutNew && name.starts_with("gc/")
-        };
-        if self.shared.network.asked().iter().any(marks) {
-            return;
-        }
         let hours = [1, 23, 25, 25, 25, 80][self.shared.roll(6)];
         self.shared.trace(|| format!("{hours} hours pass"));
         self.pass(hours * HOUR_S);
@@ -326,7 +319,7 @@ impl History {
         let nth = self.shared.roll(u32::try_from(asked.len()).unwrap());
         let (number, process, operation, name) = asked.swap_remove(nth);
         self.current = process;
-        let telling = name.starts_with("groups/") || name.starts_with("gc/");
+        let telling = ["intents/", "groups/", "gc/"].iter().any(|folder| name.starts_with(folder));
         let writes = matches!(operation, Operation::PutNew | Operation::Delete);
         if self.frozen.is_none() && self.budget > 1 && self.shared.one_in(if telling { 12 } else { 60 }) {
             let left = 1 + self.shared.roll(4);
@@ -340,8 +333,7 @@ impl History {
             0 => Fate::Fails,
             1 => Fate::LostBefore,
             2 | 3 => Fate::LostAfter,
-            _ if self.may_be_late(operation, &name) => Fate::Late,
-            _ => Fate::LostAfter,
+            _ => Fate::Late,
         };
         if fate != Fate::Through || writes || telling {
             self.shared.trace(|| format!("process {process} {operation:?} {name}: {fate:?}"));
@@ -352,20 +344,6 @@ impl History {
         self.summary.operations += 1;
         self.summary.faults += usize::from(fate != Fate::Through);
         self.shared.network.decide(number, fate);
-    }
-
-    /// What `docs/adr/0034` leaves open: a group's deletion that lands after its id was sealed once
-    /// more, and a manifest that lands after its writer had slept through the margin and given up.
-    fn may_be_late(&self, operation: Operation, name: &str) -> bool {
-        if !name.starts_with("groups/") {
-            return true;
-        }
-        let model = self.shared.model.borrow();
-        let slow = |sealing: &Sealing| {
-            name.ends_with(&sealing.manifest.group.to_string())
-                && self.shared.hours_since(sealing.since) >= ATTENTIVE_HOURS
-        };
-        operation != Operation::Delete && !model.sealing.values().any(slow)
     }
 
     /// Everything has come to rest: now the depot must hold what the model says, and nothing else.

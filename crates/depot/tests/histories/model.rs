@@ -116,8 +116,8 @@ impl Shared {
 
     /// A manifest on its way may land after this: then nobody can know whether the group will be.
     pub fn is_late(&self, group: u128) -> bool {
-        let name = format!("groups/{}", GroupId::from_bits(group));
-        self.network.late().contains(&name)
+        let name = format!("groups/{}.", GroupId::from_bits(group));
+        self.network.late().iter().any(|late| late.starts_with(&name))
     }
 
     /// An error that must not happen unless something was broken on purpose, or went by right.

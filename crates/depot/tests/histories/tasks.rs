@@ -12,8 +12,6 @@ use crate::model::{Group, Sealing, Shared, Standing};
 
 /// A pack is deleted no sooner than this after anybody marked it, clocks apart and all.
 const SAFE_HOURS: i64 = 22;
-/// One who gives up a seal, or dies in it, and never comes back to it, has not slept this long in it.
-pub const ATTENTIVE_HOURS: i64 = 12;
 
 /// A group and what it restores to.
 type Known = (u128, Rc<Vec<u8>>);
@@ -152,8 +150,12 @@ impl Actor {
                     return false;
                 }
                 Err(error) if error.is_transient() => {
-                    shared.excuse("seal", &error, false);
-                    if tries >= patience && shared.hours_since(since) < ATTENTIVE_HOURS {
+                    let slow = matches!(error, DepotError::GivenUp { .. });
+                    assert!(!slow || shared.hours_since(since) >= SAFE_HOURS, "given up too early");
+                    if !slow {
+                        shared.excuse("seal", &error, false);
+                    }
+                    if tries >= patience {
                         return true;
                     }
                 }

@@ -83,16 +83,14 @@ pub(super) fn init(open: &Open, output: Output) -> Result<(), Failure> {
 /// Lists every group that can be read; one that cannot is told of, and the command fails at its end.
 pub(super) async fn ls(open: &Open, output: Output) -> Result<(), Failure> {
     let (mut groups, mut unreadable) = (Vec::new(), 0);
-    for id in open.depot.groups().await.map_err(|error| open.failed(error))? {
-        match open.depot.group(id).await {
-            Ok(found) => groups.extend(found),
-            Err(error @ (depot::DepotError::Damaged { .. } | depot::DepotError::Newer { .. })) => {
-                eprintln!("hikae: {id}: {error}");
-                unreadable += 1;
-            }
-            Err(error) => return Err(open.failed(error)),
+    let each = open.depot.each_group(|(id, found)| match found {
+        Ok(group) => groups.push(group),
+        Err(error) => {
+            eprintln!("hikae: {id}: {error}");
+            unreadable += 1;
         }
-    }
+    });
+    each.await.map_err(|error| open.failed(error))?;
     groups.sort_by_key(|group| (group.taken, group.group));
     let rows: Vec<SnapshotRow> =
         groups.iter().flat_map(|group| group.disks.iter().map(|disk| SnapshotRow::of(group, disk))).collect();
@@ -118,15 +116,16 @@ pub(super) async fn find(open: &Open, text: &str) -> Result<(GroupManifest, Disk
         };
     }
     let id: SnapshotId = text.parse()?;
-    for group in open.depot.groups().await.map_err(failed)? {
-        // A damaged manifest elsewhere must not keep anybody from what is sound.
-        let Ok(Some(group)) = open.depot.group(group).await else { continue };
-        let disk = group.disks.iter().find(|disk| disk.snapshot == id).cloned();
-        if let Some(disk) = disk {
-            return Ok((group, disk));
+    let mut means = None;
+    // A damaged manifest elsewhere must not keep anybody from what is sound.
+    let each = open.depot.each_group(|(_, found)| {
+        let Ok(group) = found else { return };
+        if let Some(disk) = group.disks.iter().find(|disk| disk.snapshot == id).cloned() {
+            means = Some((group, disk));
         }
-    }
-    Err(Failure::Usage(format!("there is no snapshot {id} that can be read in this depot")))
+    });
+    each.await.map_err(failed)?;
+    means.ok_or_else(|| Failure::Usage(format!("there is no snapshot {id} that can be read in this depot")))
 }
 
 pub(super) async fn diff(open: &Open, from: &str, to: &str, output: Output) -> Result<(), Failure> {

@@ -30,7 +30,7 @@ pub(super) async fn collect(open: &Open, output: Output) -> Result<(), Failure> 
     }
     let value = json!({
         "packs": report.packs, "needed": report.named, "marked": report.marked, "deleted": report.deleted,
-        "troubles": report.troubles,
+        "seals_given_up": report.given_up, "troubles": report.troubles,
     });
     let sentence = format!(
         "{} packs, {} needed, {} marked, of which {} deleted",
