@@ -105,7 +105,7 @@ impl Run<'_> {
             match *job {
                 Job::Round { round: number, tool } => {
                     if number != before {
-                        measured.loads.push(machine::quiet()?);
+                        measured.loads.push(machine::quiet(!self.options.quick)?);
                         before = number;
                     }
                     let (images, scratch, number) = (self.images, self.scratch, earlier + number);
@@ -117,7 +117,7 @@ impl Run<'_> {
                     samples::save(&samples_kept, &measured.samples)?;
                 }
                 Job::Growth => {
-                    measured.loads.push(machine::quiet()?);
+                    measured.loads.push(machine::quiet(!self.options.quick)?);
                     let base = self.images.path(Image::Base);
                     measured.alone = growth::run(&base, self.scratch, &mut filler)?;
                     alone::save(&alone_kept, &measured.alone)?;

@@ -12,21 +12,28 @@ use crate::sh::{capture, command, now, say};
 const BUSY_MAX: f64 = 0.05;
 const LOOK: Duration = Duration::from_secs(2);
 const WAIT_MAX: Duration = Duration::from_secs(180);
+/// Of so many looks one is told.
+const LOOKS_TOLD: usize = 10;
 
-/// Waits until nobody else works here, or for some minutes; says what it found, and returns the load.
-pub(crate) fn quiet() -> Result<f64> {
+/// Waits until nobody else works here, for some minutes if it is `patient`; says what it found, and returns
+/// the load.
+pub(crate) fn quiet(patient: bool) -> Result<f64> {
     let began = now();
+    let mut looks = 0_usize;
     loop {
         let before = times()?;
         std::thread::sleep(LOOK);
         let share = busy(before, times()?);
-        let (load, patient) = (load()?, began.elapsed() < WAIT_MAX);
-        if share <= BUSY_MAX || !patient {
+        let (load, waiting) = (load()?, patient && began.elapsed() < WAIT_MAX);
+        if share <= BUSY_MAX || !waiting {
             let verdict = if share <= BUSY_MAX { "quiet" } else { "NOT QUIET" };
             say(format!("the machine is {verdict}: {:.0} % busy, load {load:.2}", share * 100.0));
             return Ok(load);
         }
-        say(format!("waiting for a quiet machine: {:.0} % busy, load {load:.2}", share * 100.0));
+        if looks.is_multiple_of(LOOKS_TOLD) {
+            say(format!("waiting for a quiet machine: {:.0} % busy, load {load:.2}", share * 100.0));
+        }
+        looks += 1;
     }
 }
 
