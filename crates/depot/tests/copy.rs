@@ -327,6 +327,30 @@ fn a_copy_made_twice_is_one() {
     });
 }
 
+/// Another process copies the same group while this one writes: both are told that it is there, once.
+#[test]
+fn two_copies_of_a_group_at_once_are_one() {
+    run(async {
+        let (here, there) =
+            (World::new(store::memory(), 1, small()), World::new(store::memory(), 2, small()));
+        let (from, to) = (here.open().await, there.open().await);
+        let bytes = content(300_000, 1);
+        backup(&from, 1, &bytes, None).await;
+        let other = (here.open().await, there.open().await);
+        let faster = move || run(async { copy(&other.0, &other.1, 1).await.unwrap().was_there });
+        let faster = std::sync::Mutex::new(Some(faster));
+        let progress = Arc::new(move |_| {
+            let Some(copy) = faster.lock().unwrap().take() else { return };
+            assert!(!std::thread::spawn(copy).join().unwrap());
+        });
+        let copied = Copier::new(from, to).unwrap().copy(id(1), progress, CancellationToken::new()).await;
+        assert!(copied.unwrap().was_there);
+        let manifests = objects(&there.store).await.keys().filter(|path| path.starts_with("groups/")).count();
+        assert_eq!(manifests, 1);
+        assert!(restored(&*there.open().await, 1).await == bytes);
+    });
+}
+
 /// What was put before a failure is found again: nothing goes over twice.
 #[test]
 fn a_copy_that_failed_is_taken_up_where_it_was() {

@@ -1,7 +1,8 @@
 //! Groups copied whole, under their own ids, each from the nearest snapshot both depots have.
 //!
-//! A group copied twice is one: what stands there under its id is compared and left alone. The order
-//! of copying is the caller's; oldest first makes each group the base of the next.
+//! A group copied twice is one, at the same moment too: what stands there under its id was sealed for
+//! good, is compared, and left alone. The order of copying is the caller's; oldest first makes each group
+//! the base of the next.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use crate::{Depot, DepotError, Progressing};
 const ANCESTORS_MAX: usize = 32;
 /// A seal without certain answer may have happened: it is asked for so often.
 const SEAL_TRIES: u32 = 5;
-/// A collector of the other depot may overtake a copy; it is written again.
+/// A collector of the other depot, or another copy, may overtake this one; it is looked at again, and
+/// written again.
 const WRITE_TRIES: u32 = 3;
 
 /// Copies groups from one depot to another; remembers meanwhile what the other one has.
@@ -93,7 +95,12 @@ impl Copier {
                 return self.compare(&manifest, &there);
             }
             match self.copy_once(&manifest, &progress, &cancel).await {
-                Err(CopyError::To(DepotError::Overtaken { .. })) if tries < WRITE_TRIES => tries += 1,
+                // Overtaken: it is written again. Conflict: another copy was faster, and may be the same.
+                Err(CopyError::To(DepotError::Overtaken { .. } | DepotError::Conflict { .. }))
+                    if tries < WRITE_TRIES =>
+                {
+                    tries += 1;
+                }
                 copied => return copied,
             }
         }

@@ -92,7 +92,7 @@ fn dead_before_every_step_in_the_file_system() {
                 let copied = if *name == "copy" { "old" } else { "second" };
                 assert!(world.group(Side::There, copied).is_some(), "{name}, dead before step {nth}");
             }
-            assert_eq!(world.leaks(), (0, 0), "{name}, dead before step {nth}");
+            assert_eq!(world.leaks(), [0; 3], "{name}, dead before step {nth}");
         }
         told.insert(*name, deaths);
     }

@@ -290,18 +290,19 @@ impl World {
         run(self.place(side).objects("packs/")).len()
     }
 
-    /// Packs nobody needs, and drafts nobody writes.
-    pub(crate) fn leaks(&self) -> (usize, usize) {
-        let (mut packs, mut drafts) = (0, 0);
+    /// Packs nobody needs, drafts nobody writes, and intents of seals that have ended.
+    pub(crate) fn leaks(&self) -> [usize; 3] {
+        let (mut packs, mut drafts, mut intents) = (0, 0, 0);
         for side in SIDES {
             let place = self.place(side);
             let stats = run(async { place.open(&self.path("root.key")).await.stats().await }).expect("stats");
             packs += stats.packs - stats.needed_packs;
+            intents += run(place.objects("intents/")).len();
             if let Place::Directory(path) = place {
                 drafts += drafts_below(path);
             }
         }
-        (packs, drafts)
+        [packs, drafts, intents]
     }
 }
 
