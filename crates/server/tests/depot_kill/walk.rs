@@ -72,7 +72,6 @@ impl Walk {
         println!(
             "{killed} kills in {took:?}: {counts:#?}\nunneeded packs, drafts and intents in the end: {leaks:?}"
         );
-        assert!(counts.len() >= 4, "{counts:?}");
     }
 
     fn step(&mut self) -> End {
