@@ -117,6 +117,7 @@ impl Run<'_> {
                     samples::save(&samples_kept, &measured.samples)?;
                 }
                 Job::Growth => {
+                    leftovers.clear()?;
                     measured.loads.push(machine::quiet(!self.options.quick)?);
                     let base = self.images.path(Image::Base);
                     measured.alone = growth::run(&base, self.scratch, &mut filler)?;
