@@ -21,8 +21,8 @@ use walk::Walk;
 use world::{Call, End, Side, World};
 
 /// Random deaths of a run, unless `HIKAE_KILLS` wants more: in directories, and in buckets.
-const KILLS: usize = 60;
-const KILLS_IN_BUCKETS: usize = 20;
+const KILLS: usize = 40;
+const KILLS_IN_BUCKETS: usize = 12;
 const MIB: usize = 1 << 20;
 
 /// A command of the tool, on depots as it finds them.
