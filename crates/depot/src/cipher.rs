@@ -11,6 +11,7 @@ use model::DepotId;
 use seal::KeyMaterial;
 use zeroize::Zeroizing;
 use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::{CParameter, compress_bound};
 
 /// Why sealed bytes did not open. The caller knows which object they came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,9 +97,9 @@ impl PackCipher {
         frame: u32,
         kind: FrameKind,
         plain: &[u8],
-        level: i32,
+        effort: Effort,
     ) -> Result<Vec<u8>, Unopened> {
-        let mut sealed = pack_up(plain, level);
+        let mut sealed = pack_up(plain, effort);
         let aad = terms::frame_aad(self.depot, self.slot, &self.salt, frame, kind);
         self.key
             .seal_in_place_append_tag(nonce(frame), Aad::from(aad), &mut sealed)
@@ -124,9 +125,25 @@ impl PackCipher {
     }
 }
 
+/// How zstd is to work. Besides the level, 0 means what the level has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Effort {
+    pub(crate) level: i32,
+    /// How far back it looks, as a logarithm.
+    pub(crate) window_log: u32,
+    /// The shortest repetition it looks for.
+    pub(crate) match_min: u32,
+}
+
+impl Effort {
+    pub(crate) const fn of_level(level: i32) -> Self {
+        Self { level, window_log: 0, match_min: 0 }
+    }
+}
+
 /// What a thread keeps between frames: tables of a megabyte, which would be made anew for each.
 struct Codec {
-    level: i32,
+    effort: Effort,
     compressor: Compressor<'static>,
     decompressor: Decompressor<'static>,
     packed: Vec<u8>,
@@ -135,9 +152,9 @@ struct Codec {
 thread_local!(static CODEC: RefCell<Option<Codec>> = const { RefCell::new(None) });
 
 impl Codec {
-    fn new(level: i32) -> io::Result<Self> {
-        let (compressor, decompressor) = (Compressor::new(level)?, Decompressor::new()?);
-        Ok(Self { level, compressor, decompressor, packed: Vec::new() })
+    fn new(effort: Effort) -> io::Result<Self> {
+        let (compressor, decompressor) = (Compressor::new(effort.level)?, Decompressor::new()?);
+        Ok(Self { effort, compressor, decompressor, packed: Vec::new() })
     }
 
     /// Runs `work` with this thread's codec, which a failure throws away.
@@ -145,7 +162,7 @@ impl Codec {
         CODEC.with_borrow_mut(|kept| {
             let mut codec = match kept.take() {
                 Some(codec) => codec,
-                None => Self::new(zstd::DEFAULT_COMPRESSION_LEVEL)?,
+                None => Self::new(Effort::of_level(zstd::DEFAULT_COMPRESSION_LEVEL))?,
             };
             let done = work(&mut codec)?;
             *kept = Some(codec);
@@ -153,21 +170,25 @@ impl Codec {
         })
     }
 
-    fn set_level(&mut self, level: i32) -> io::Result<()> {
-        if level != self.level {
-            self.compressor.set_compression_level(level)?;
-            self.level = level;
+    fn set_effort(&mut self, effort: Effort) -> io::Result<()> {
+        if effort == self.effort {
+            return Ok(());
         }
+        let Effort { level, window_log, match_min } = effort;
+        self.compressor.set_compression_level(level)?;
+        self.compressor.set_parameter(CParameter::WindowLog(window_log))?;
+        self.compressor.set_parameter(CParameter::MinMatch(match_min))?;
+        self.effort = effort;
         Ok(())
     }
 }
 
 /// What does not shrink is stored as it is.
-fn pack_up(plain: &[u8], level: i32) -> Vec<u8> {
+fn pack_up(plain: &[u8], effort: Effort) -> Vec<u8> {
     let shrunk = Codec::with(|codec| {
-        codec.set_level(level)?;
+        codec.set_effort(effort)?;
         codec.packed.clear();
-        codec.packed.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        codec.packed.reserve(compress_bound(plain.len()));
         let len = codec.compressor.compress_to_buffer(plain, &mut codec.packed)?;
         Ok((len < plain.len()).then(|| coded(CODEC_ZSTD, &codec.packed)))
     });
@@ -206,7 +227,7 @@ mod tests {
             (0..100_u32).flat_map(|n| blake3::hash(&n.to_le_bytes()).as_bytes()[..7].to_vec()).collect();
         for plain in [vec![], vec![7], vec![7; 10_000], noise] {
             let pack = keys(1).pack(Salt([3; 32])).expect("a key");
-            let sealed = pack.seal(4, FrameKind::Data, &plain, 1).expect("sealed");
+            let sealed = pack.seal(4, FrameKind::Data, &plain, Effort::of_level(1)).expect("sealed");
             assert!(sealed.len() <= 1 + plain.len() + TAG_LEN);
             assert_eq!(pack.open(4, FrameKind::Data, &sealed, plain.len()), Ok(plain.clone()));
             pack.open(5, FrameKind::Data, &sealed, plain.len()).expect_err("another number");
@@ -227,8 +248,11 @@ mod tests {
     #[test]
     fn what_does_not_shrink_costs_one_byte_and_a_tag() {
         let noise: Vec<u8> = (0..1000_u32).flat_map(|n| *blake3::hash(&n.to_le_bytes()).as_bytes()).collect();
-        let sealed =
-            keys(1).pack(Salt([0; 32])).expect("a key").seal(0, FrameKind::Data, &noise, 3).expect("sealed");
+        let sealed = keys(1)
+            .pack(Salt([0; 32]))
+            .expect("a key")
+            .seal(0, FrameKind::Data, &noise, Effort::of_level(3))
+            .expect("sealed");
         assert_eq!(sealed.len(), 1 + noise.len() + TAG_LEN);
     }
 }

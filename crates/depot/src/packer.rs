@@ -5,6 +5,7 @@
 //! `PackName::SELF`.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,19 +13,40 @@ use format::{
     FrameKind, HEADER_LEN, Inside, Link, Name, PackFooter, PackHeader, PackName, Place, Toc, TocFrame, terms,
 };
 
-use crate::cipher::{PackCipher, SlotKeys, Unopened};
+use crate::cipher::{Effort, PackCipher, SlotKeys, Unopened};
 use crate::known::Contents as KnownContents;
 use crate::work::Work;
 use crate::{Depot, DepotError};
 
-pub(crate) type Contents = Arc<HashMap<Name, Link>>;
+/// Chunks by name.
+pub(crate) type Contents = HashMap<Name, Link, BuildHasherDefault<NameHasher>>;
+
+/// Names are keyed hashes, which nobody can choose: their first bits will do.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 ^= bytes.first_chunk().map_or(0, |first| u64::from_le_bytes(*first));
+    }
+
+    /// Names are all of one length.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// Writes the packs of one disk.
 pub(crate) struct Packer<'a> {
     depot: &'a Depot,
     keys: Arc<SlotKeys>,
     epoch: u64,
+    effort: Effort,
     open: Option<OpenPack>,
+    /// Emptied frames, to be filled again: fresh memory costs a fault a page.
+    spare: Vec<Vec<u8>>,
     uploads: VecDeque<Upload>,
     bytes_stored: u64,
 }
@@ -36,17 +58,30 @@ struct OpenPack {
     toc: Toc,
     /// Frames laid down so far; those after them are on their way.
     landed: usize,
-    flying: VecDeque<Work<Result<Vec<u8>, Unopened>>>,
+    flying: VecDeque<Work<Sealed>>,
+}
+
+/// A frame, and the memory it was sealed from.
+struct Sealed {
+    plain: Vec<u8>,
+    sealed: Result<Vec<u8>, Unopened>,
 }
 
 struct Upload {
-    contents: Contents,
+    contents: Arc<Contents>,
     work: Work<Result<(), DepotError>>,
 }
 
 impl<'a> Packer<'a> {
-    pub(crate) fn new(depot: &'a Depot, keys: Arc<SlotKeys>, epoch: u64) -> Self {
-        Self { depot, keys, epoch, open: None, uploads: VecDeque::new(), bytes_stored: 0 }
+    /// Data is compressed with `effort`.
+    pub(crate) fn new(depot: &'a Depot, keys: Arc<SlotKeys>, epoch: u64, effort: Effort) -> Self {
+        let (uploads, spare) = (VecDeque::new(), Vec::new());
+        Self { depot, keys, epoch, effort, open: None, spare, uploads, bytes_stored: 0 }
+    }
+
+    /// Memory for a frame of this length.
+    pub(crate) fn empty_frame(&mut self, len: usize) -> Vec<u8> {
+        self.spare.pop().filter(|spare| spare.capacity() >= len).unwrap_or_else(|| Vec::with_capacity(len))
     }
 
     pub(crate) const fn bytes_stored(&self) -> u64 {
@@ -73,11 +108,17 @@ impl<'a> Packer<'a> {
         let Some(open) = self.open.as_mut() else { return Ok(()) };
         let plain_len = narrow(plain.len())?;
         open.toc.frames.push(TocFrame { kind, offset: 0, sealed_len: 0, plain_len, inside });
-        let (cipher, level) = (open.cipher.clone(), self.depot.settings.zstd_level);
-        let beside = self.depot.settings.parallelism > 1;
-        open.flying.push_back(Work::compute(beside, move || cipher.seal(number, kind, &plain, level)));
+        let effort = match kind {
+            FrameKind::Data => self.effort,
+            FrameKind::Tree | FrameKind::Toc => Effort::of_level(self.depot.settings.zstd_level),
+        };
+        let (cipher, beside) = (open.cipher.clone(), self.depot.settings.parallelism > 1);
+        open.flying.push_back(Work::compute(beside, move || {
+            let sealed = cipher.seal(number, kind, &plain, effort);
+            Sealed { plain, sealed }
+        }));
         while open.flying.len() > self.depot.settings.frames() {
-            open.land().await?;
+            self.spare.extend(open.land().await?);
         }
         Ok(())
     }
@@ -86,7 +127,7 @@ impl<'a> Packer<'a> {
     pub(crate) async fn drain(&mut self) -> Result<(), DepotError> {
         if let Some(open) = self.open.as_mut() {
             while !open.flying.is_empty() {
-                open.land().await?;
+                self.spare.extend(open.land().await?);
             }
         }
         Ok(())
@@ -115,10 +156,7 @@ impl<'a> Packer<'a> {
 
     /// Closes the open pack and starts its upload. `chunks` are the chunks in it, in places by
     /// `PackName::SELF`. Answers its name; none if there was no pack open.
-    pub(crate) async fn close(
-        &mut self,
-        mut chunks: HashMap<Name, Link>,
-    ) -> Result<Option<PackName>, DepotError> {
+    pub(crate) async fn close(&mut self, mut chunks: Contents) -> Result<Option<PackName>, DepotError> {
         self.drain().await?;
         for link in chunks.values_mut() {
             self.settle(&mut link.place);
@@ -192,22 +230,28 @@ impl OpenPack {
         self.hasher.update(bytes);
     }
 
-    async fn land(&mut self) -> Result<(), DepotError> {
-        let Some(work) = self.flying.pop_front() else { return Ok(()) };
-        let sealed = work.wait().await?.map_err(refused)?;
+    /// Lays down the next frame under way. What it was made from can be filled again.
+    async fn land(&mut self) -> Result<Option<Vec<u8>>, DepotError> {
+        let Some(work) = self.flying.pop_front() else { return Ok(None) };
+        let Sealed { mut plain, sealed } = work.wait().await?;
+        let sealed = sealed.map_err(refused)?;
         let (offset, sealed_len) = (narrow(self.bytes.len())?, narrow(sealed.len())?);
         if let Some(frame) = self.toc.frames.get_mut(self.landed) {
             (frame.offset, frame.sealed_len) = (offset, sealed_len);
         }
+        let kind = self.toc.frames.get(self.landed).map(|frame| frame.kind);
         self.landed += 1;
         self.append(&sealed);
-        Ok(())
+        plain.clear();
+        // Frames of the tree are of any length.
+        Ok(Some(plain).filter(|_| kind == Some(FrameKind::Data)))
     }
 
     fn finish(mut self) -> Result<(PackName, Bytes), DepotError> {
         assert!(self.flying.is_empty(), "a pack was closed with frames under way");
         let toc = self.toc.encode();
-        let sealed = self.cipher.seal(terms::TOC_FRAME, FrameKind::Toc, &toc, 1).map_err(refused)?;
+        let sealed =
+            self.cipher.seal(terms::TOC_FRAME, FrameKind::Toc, &toc, Effort::of_level(1)).map_err(refused)?;
         let footer = PackFooter {
             toc_offset: narrow(self.bytes.len())?,
             toc_sealed_len: narrow(sealed.len())?,

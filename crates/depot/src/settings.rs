@@ -5,10 +5,14 @@ use std::path::PathBuf;
 use format::{FRAME_PLAIN_MAX, Geometry, PACK_LEN_MAX};
 
 use crate::DepotError;
+use crate::cipher::Effort;
 
 const PARALLELISM_MAX: usize = 16;
 /// Plain bytes of frames being compressed, of one disk.
 const FLYING_LEN_MAX: usize = 32 << 20;
+
+/// The level whose variations were measured.
+const LEVEL_TUNED: i32 = 3;
 
 /// How a depot works. None of it changes what can be read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +27,7 @@ pub struct Settings {
     pub pack_len: usize,
     /// One read from a disk.
     pub read_len: usize,
+    /// Of whole disks; at the default, increments use one that was found better for them.
     pub zstd_level: i32,
     /// Opened frames kept in memory, in bytes.
     pub cache_len: usize,
@@ -48,7 +53,7 @@ impl Settings {
             frame_len: 4 << 20,
             pack_len: 16 << 20,
             read_len: 1 << 20,
-            zstd_level: 3,
+            zstd_level: LEVEL_TUNED,
             cache_len: 64 << 20,
             known_chunks: 1 << 20,
             known_folder: None,
@@ -76,6 +81,18 @@ impl Settings {
         match self.parallelism {
             1 => 0,
             threads => (threads * 2 + 1).min(FLYING_LEN_MAX / self.frame_len),
+        }
+    }
+
+    /// How chunks are compressed. At the default level a whole disk's window stays in a core's cache;
+    /// what changes on a disk is mostly pages of records, where short repetitions found fast beat long
+    /// ones found slowly. `docs/sketches.md` has the numbers.
+    pub(crate) const fn effort(&self, is_whole: bool) -> Effort {
+        let level = Effort::of_level(self.zstd_level);
+        match (self.zstd_level, is_whole) {
+            (LEVEL_TUNED, true) => Effort { window_log: 20, ..level },
+            (LEVEL_TUNED, false) => Effort { level: LEVEL_TUNED - 1, match_min: 5, ..level },
+            _ => level,
         }
     }
 

@@ -13,7 +13,7 @@
 //! # Limits
 //! `Settings`: reads, frames and uploads in flight; drafts and chunks of one pack are bounded here.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,15 +23,18 @@ use model::{ByteCount, Extent};
 use tokio_util::sync::CancellationToken;
 
 use crate::cipher::SlotKeys;
-use crate::packer::{Packer, narrow};
+use crate::packer::{Contents, Packer, narrow};
 use crate::plan::{Plan, Run, Todo};
 use crate::read::{Cursor, usize_of};
 use crate::weave::Weaver;
 use crate::work::{Work, cancellable};
 use crate::{Depot, DepotError};
 
-/// Extents are asked for in windows, so that the answer is bounded whatever the disk's size.
+/// Extents are asked for in windows, so that the answer is bounded whatever the disk's size. Where little
+/// is told, the next window is longer: a disk that is mostly holes must not cost by its size.
 const WINDOW_LEN: u64 = 1 << 30;
+const WINDOW_LEN_MAX: u64 = 64 << 30;
+const EXTENTS_FEW: usize = 64;
 /// Plain bytes of an increment's frames. Its chunks come from all over the disk, and whoever reads one of
 /// them rarely wants its neighbours.
 const INCREMENT_FRAME_LEN: usize = 1 << 20;
@@ -97,9 +100,9 @@ impl Depot {
             depot: self,
             frame_len: frame_len.max(geometry.chunk_len() as usize),
             chunk_len: u64::from(geometry.chunk_len()),
-            packer: Packer::new(self, keys.clone(), epoch),
+            packer: Packer::new(self, keys.clone(), epoch, self.settings.effort(job.base.is_none())),
             weaver: Weaver::new(geometry, size, &keys.names, base),
-            here: HashMap::new(),
+            here: Contents::default(),
             frame: Vec::new(),
             inside: Vec::new(),
         };
@@ -130,7 +133,7 @@ struct Loom<'a> {
     packer: Packer<'a>,
     weaver: Weaver<'a>,
     /// Chunks of the open pack.
-    here: HashMap<Name, Link>,
+    here: Contents,
     /// The frame being filled, and what is in it.
     frame: Vec<u8>,
     inside: Vec<Inside>,
@@ -183,7 +186,7 @@ impl Loom<'_> {
         if self.frame.is_empty() {
             return Ok(());
         }
-        let next = Vec::with_capacity(self.frame_len);
+        let next = self.packer.empty_frame(self.frame_len);
         let (plain, inside) = (std::mem::replace(&mut self.frame, next), std::mem::take(&mut self.inside));
         self.packer.add(FrameKind::Data, plain, inside).await
     }
@@ -202,7 +205,8 @@ impl Loom<'_> {
     async fn close_pack(&mut self) -> Result<(), DepotError> {
         self.packer.drain().await?;
         self.weaver.settle(&self.packer);
-        if let Some(pack) = self.packer.close(std::mem::take(&mut self.here)).await? {
+        let next = Contents::with_capacity_and_hasher(self.here.len(), Default::default());
+        if let Some(pack) = self.packer.close(std::mem::replace(&mut self.here, next)).await? {
             self.weaver.closed(pack);
         }
         Ok(())
@@ -240,6 +244,7 @@ struct Pieces<'a> {
     reads_max: usize,
     beside: bool,
     plan: Plan,
+    window_len: u64,
     runs: VecDeque<Run>,
     flying: VecDeque<Work<Result<Piece, DepotError>>>,
 }
@@ -264,6 +269,7 @@ impl<'a> Pieces<'a> {
             reads_max: depot.settings.reads(),
             beside: depot.settings.parallelism > 1,
             plan: Plan::new(chunk_len, size, keep_below),
+            window_len: WINDOW_LEN,
             runs: VecDeque::new(),
             flying: VecDeque::new(),
         }
@@ -305,13 +311,17 @@ impl<'a> Pieces<'a> {
 
     async fn look_further(&mut self) -> Result<(), DepotError> {
         let offset = self.plan.position();
-        let len = WINDOW_LEN.min(self.size - offset);
+        let len = self.window_len.min(self.size - offset);
         let extents = self.job.reader.extents(Extent { offset, len }).await.map_err(DepotError::Source)?;
         let broken =
             || DepotError::Source(HostError::Failed("the host's list of extents has gaps".to_owned()));
         if extents.is_empty() {
             return Err(broken());
         }
+        self.window_len = match extents.len() {
+            ..=EXTENTS_FEW => (self.window_len * 4).min(WINDOW_LEN_MAX),
+            _ => WINDOW_LEN,
+        };
         for extent in &extents {
             self.runs.extend(self.plan.take(extent).ok_or_else(broken)?);
         }

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +20,9 @@ use crate::cli::failure::Failure;
 const QCOW2_MAGIC: &[u8; 4] = b"QFI\xfb";
 /// One answer; the caller asks again.
 const EXTENTS_MAX: usize = 4096;
+/// What is kept of reads: as many as are under way at once, of the length of most.
+const SPARE_MAX: usize = 16;
+const SPARE_LEN: usize = 1 << 20;
 /// Written before the disk is set to work.
 const SYNC_EVERY: usize = 128 << 20;
 
@@ -35,6 +38,45 @@ pub(super) fn looks_like_qcow2(path: &Path) -> io::Result<bool> {
 pub(super) struct RawImage {
     file: Arc<File>,
     size: u64,
+    spare: Arc<Spare>,
+}
+
+/// Memory of reads that nobody needs any more: fresh memory costs a fault a page.
+#[derive(Debug, Default)]
+struct Spare(std::sync::Mutex<Vec<Vec<u8>>>);
+
+/// What was read; its memory goes back when the last who sees it lets go.
+struct Lent {
+    bytes: Vec<u8>,
+    spare: Arc<Spare>,
+}
+
+impl Spare {
+    fn kept(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, len: usize) -> Vec<u8> {
+        let kept = self.kept().pop();
+        kept.filter(|kept| kept.capacity() >= len).unwrap_or_else(|| Vec::with_capacity(len.max(SPARE_LEN)))
+    }
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let mut kept = self.spare.kept();
+        if kept.len() < SPARE_MAX && bytes.capacity() == SPARE_LEN {
+            bytes.clear();
+            kept.push(bytes);
+        }
+    }
 }
 
 impl RawImage {
@@ -42,7 +84,7 @@ impl RawImage {
         let mut file = File::open(path)?;
         // Block devices have no length but an end.
         let size = file.seek(SeekFrom::End(0))?;
-        Ok(Self { file: Arc::new(file), size })
+        Ok(Self { file: Arc::new(file), size, spare: Arc::default() })
     }
 }
 
@@ -58,28 +100,29 @@ impl DiskReader for RawImage {
     }
 
     async fn read(&self, range: Extent) -> Result<Bytes, HostError> {
-        let file = Arc::clone(&self.file);
+        let (file, spare) = (Arc::clone(&self.file), Arc::clone(&self.spare));
         blocking("read the image", move || {
             let len = usize::try_from(range.len).map_err(io::Error::other)?;
-            read_exact(&file, range.offset, len)
+            let mut lent = Lent { bytes: spare.take(len), spare };
+            read_exact(&file, range.offset, len, &mut lent.bytes)?;
+            Ok(Bytes::from_owner(lent))
         })
         .await
     }
 }
 
 /// Into memory that nobody has filled with zeroes before.
-fn read_exact(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
-    let mut bytes = Vec::with_capacity(len);
+fn read_exact(file: &File, offset: u64, len: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
     while bytes.len() < len {
         let at = offset + bytes.len() as u64;
-        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at) {
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(bytes), at) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
     bytes.truncate(len);
-    Ok(bytes.into())
+    Ok(())
 }
 
 fn holes(file: &File, from: u64, end: u64) -> io::Result<Vec<DiskExtent>> {
