@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p hikae-depot --example visits DEPOT ROOT_KEY REGION STEP…`
 //!
-//! A step is `visit`, `later:SECONDS` (less than nothing: earlier) or `delete:GROUP`. Use it on a depot nobody
-//! needs: what days would have freed, it frees at once.
+//! A step is `visit`, `later:SECONDS` (less than nothing: earlier) or `delete:GROUP`. Use it on a depot that
+//! nobody needs: what days would have freed, it frees at once.
 #![expect(clippy::disallowed_methods, reason = "it is a stopwatch, and its clock begins with the real one")]
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "it is run by hand and by the benchmark")]
 #![allow(unfulfilled_lint_expectations)]
