@@ -17,9 +17,9 @@ use crate::objects::{Objects, key};
 use crate::reach::Remembered;
 use crate::{DepotError, Settings};
 
-/// Opened frames kept by a reader that passes through: those of one stretch of a disk that some thirty
+/// Opened frames kept by a reader that passes through: those of one stretch of a disk that some twenty
 /// increments have written in.
-const PASSING_LEN: usize = 32 << 20;
+const PASSING_LEN: usize = 24 << 20;
 
 /// A region's snapshot storage: a bucket prefix and its keys.
 pub struct Depot {

@@ -77,7 +77,7 @@ impl Contents {
         let ends = self.frames.iter().skip(1).map(|next| next.first as usize).chain([self.names.len()]);
         let mut begins = 0;
         let holds = self.frames.iter().zip(ends).all(|(frame, end)| {
-            let count = end.checked_sub(frame.first as usize).unwrap_or_default() as u64;
+            let count = end.saturating_sub(frame.first as usize) as u64;
             let follows = std::mem::replace(&mut begins, end) == frame.first as usize && count > 0;
             follows && frame.chunk_len > 0 && count * u64::from(frame.chunk_len) <= u64::from(frame.plain_len)
         });
