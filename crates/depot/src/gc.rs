@@ -82,6 +82,10 @@ pub struct Margins {
 }
 
 impl Margins {
+    pub const fn new(mark_to_delete_s: i64, fresh_s: i64, seal_s: i64) -> Self {
+        Self { mark_to_delete_s, fresh_s, seal_s }
+    }
+
     pub const STANDARD: Self = Self { mark_to_delete_s: 24 * 3600, fresh_s: 72 * 3600, seal_s: 24 * 3600 };
 }
 

@@ -300,6 +300,9 @@ struct Interrupted {
     /// Before, and after, the put of an object whose name begins so.
     before_put: Mutex<Option<(String, Interruption)>>,
     after_put: Mutex<Option<(String, Interruption)>>,
+    /// Before the third listing of intents or groups: the second of a look at what is needed.
+    between_listings: Mutex<Option<Interruption>>,
+    listings: AtomicUsize,
 }
 
 type Interruption = Box<dyn FnOnce() -> futures::future::BoxFuture<'static, ()> + Send>;
@@ -340,6 +343,14 @@ impl Store for Interrupted {
         after: Option<&ObjectKey>,
         limit: usize,
     ) -> Result<Vec<Listed>, StoreError> {
+        if [path::INTENTS, path::GROUPS].contains(&prefix)
+            && self.listings.fetch_add(1, Ordering::SeqCst) == 2
+        {
+            let due = self.between_listings.lock().unwrap().take();
+            if let Some(interruption) = due {
+                interruption().await;
+            }
+        }
         self.inner.list(prefix, after, limit).await
     }
     async fn delete(&self, doomed: &Doomed) -> Result<(), StoreError> {
@@ -363,9 +374,77 @@ async fn interrupted_twice(
 ) -> Arc<Depot> {
     let before_put = Mutex::new(Some((prefix.to_owned(), Box::new(before) as Interruption)));
     let after_put = Mutex::new(after.map(|after| (prefix.to_owned(), after)));
-    let store = Arc::new(Interrupted { inner: world.store.clone(), before_put, after_put });
-    let world = World { store, clock: world.clock.clone(), dice: world.dice.clone(), settings: small() };
-    world.open().await
+    through(Interrupted { before_put, after_put, ..Interrupted::never(world) }, world).await
+}
+
+impl Interrupted {
+    fn never(world: &World) -> Self {
+        Self {
+            inner: world.store.clone(),
+            before_put: Mutex::default(),
+            after_put: Mutex::default(),
+            between_listings: Mutex::default(),
+            listings: AtomicUsize::default(),
+        }
+    }
+}
+
+async fn through(store: Interrupted, world: &World) -> Arc<Depot> {
+    let (clock, dice) = (world.clock.clone(), world.dice.clone());
+    World { store: Arc::new(store), clock, dice, settings: small() }.open().await
+}
+
+/// A process that falls asleep before its first put of such an object: it says so, and waits to be woken.
+async fn asleep_before(
+    prefix: &str,
+    world: &World,
+) -> (Arc<Depot>, tokio::sync::oneshot::Receiver<()>, tokio::sync::oneshot::Sender<()>) {
+    let (asleep, fell_asleep) = tokio::sync::oneshot::channel();
+    let (wake, woken) = tokio::sync::oneshot::channel::<()>();
+    let sleep = move || {
+        let sleep = async move {
+            asleep.send(()).unwrap();
+            let _ = woken.await;
+        };
+        Box::pin(sleep) as futures::future::BoxFuture<'static, ()>
+    };
+    (interrupted(prefix, sleep, world).await, fell_asleep, wake)
+}
+
+/// A collector stands still between its two listings. Meanwhile the seal it knows nothing of yet ends,
+/// and another collector removes its intent: it must be seen all the same, for its packs are marked.
+#[test]
+fn a_seal_that_ends_between_two_listings_is_seen() {
+    const NO_MARGIN: Margins = Margins::new(0, 0, 3600);
+    run(async {
+        let world = World::new(store::memory(), 1, small());
+        let (marker, marker_sleeps, wake_marker) = asleep_before("gc/", &world).await;
+        let (writer, writer_sleeps, wake_writer) = asleep_before("groups/", &world).await;
+        let (settler, settler_sleeps, _wake) = asleep_before("gc/", &world).await;
+        let bytes = content(60_000, 1);
+        let tree = write(&writer, &Disk::new(bytes.clone()), None, false).await.unwrap().tree;
+        let mark = tokio::spawn(async move { marker.collect(NO_MARGIN, &[]).await });
+        marker_sleeps.await.unwrap();
+        let seal = tokio::spawn(async move { writer.seal_group(&manifest(1, tree, None)).await });
+        writer_sleeps.await.unwrap();
+        wake_marker.send(()).unwrap();
+        assert!(mark.await.unwrap().unwrap().marked > 0);
+        let clock = world.clock.clone();
+        let meanwhile: Interruption = Box::new(move || {
+            Box::pin(async move {
+                wake_writer.send(()).unwrap();
+                seal.await.unwrap().unwrap();
+                clock.advance_s(2 * 3600);
+                tokio::spawn(async move { settler.collect(NO_MARGIN, &[]).await });
+                settler_sleeps.await.unwrap();
+            })
+        });
+        let between_listings = Mutex::new(Some(meanwhile));
+        let collector = through(Interrupted { between_listings, ..Interrupted::never(&world) }, &world).await;
+        assert_eq!(collector.collect(NO_MARGIN, &[]).await.unwrap().deleted, 0);
+        assert!(objects(&world.store).await.keys().all(|path| !path.starts_with("intents/")));
+        assert!(restore(&*world.open().await, &tree).await.unwrap() == bytes);
+    });
 }
 
 /// The mark falls between the writer's last pack and its intent.

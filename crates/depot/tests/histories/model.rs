@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hikae_depot::{DepotError, GroupManifest};
+use hikae_depot::{DepotError, GroupManifest, Margins};
 use model::{Clock, GroupId, Timestamp};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -57,6 +57,9 @@ pub struct Shared {
     pub model: RefCell<Model>,
     pub random: RefCell<ChaCha8Rng>,
     pub clock: Arc<Hands>,
+    /// Of all collectors of this history. With none at all everything is as safe, and more happens.
+    pub margins: Margins,
+    margin_hours: i64,
     /// Whether operations of this history may fail.
     pub faults: Cell<bool>,
     pub tracing: bool,
@@ -64,10 +67,15 @@ pub struct Shared {
 
 impl Shared {
     pub fn new(network: Arc<Network>, seed: u64) -> Rc<Self> {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let margin_hours = [24, 24, 2, 0][(random.next_u32() % 4) as usize];
+        let margin_s = margin_hours * HOUR_S;
         Rc::new(Self {
             network,
+            margins: Margins::new(margin_s, 3 * margin_s, margin_s),
+            margin_hours,
             model: RefCell::default(),
-            random: RefCell::new(ChaCha8Rng::seed_from_u64(seed)),
+            random: RefCell::new(random),
             clock: Hands::new(),
             faults: Cell::new(false),
             tracing: std::env::var_os("HIKAE_SIM_TRACE").is_some(),
@@ -89,6 +97,11 @@ impl Shared {
 
     pub fn hours_since(&self, then: Timestamp) -> i64 {
         (self.now().0 - then.0) / (HOUR_S * 1_000_000)
+    }
+
+    /// Whoever is faster than this is not overtaken, clocks apart and all.
+    pub fn safe_hours(&self) -> i64 {
+        (self.margin_hours - 2).max(0)
     }
 
     pub fn trace(&self, line: impl FnOnce() -> String) {

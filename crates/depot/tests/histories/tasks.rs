@@ -3,15 +3,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hikae_depot::{Depot, DepotError, Depth, GroupManifest, Margins, TreeRef};
+use hikae_depot::{Depot, DepotError, Depth, GroupManifest, TreeRef};
 use model::GroupId;
 use tokio_util::sync::CancellationToken;
 
 use crate::common::{Disk, content, manifest, restore, write};
 use crate::model::{Group, Sealing, Shared, Standing};
-
-/// A pack is deleted no sooner than this after anybody marked it, clocks apart and all.
-const SAFE_HOURS: i64 = 22;
 
 /// A group and what it restores to.
 type Known = (u128, Rc<Vec<u8>>);
@@ -88,7 +85,9 @@ impl Actor {
             let began = shared.now();
             let written = match write(&self.depot, &disk, base_tree, changed_only).await {
                 Ok(written) => written,
-                Err(DepotError::Overtaken { .. }) if shared.hours_since(began) >= SAFE_HOURS => continue,
+                Err(DepotError::Overtaken { .. }) if shared.hours_since(began) >= shared.safe_hours() => {
+                    continue;
+                }
                 Err(error) => {
                     shared.excuse("write", &error, base_gone());
                     continue;
@@ -151,7 +150,7 @@ impl Actor {
                 }
                 Err(error) if error.is_transient() => {
                     let slow = matches!(error, DepotError::GivenUp { .. });
-                    assert!(!slow || shared.hours_since(since) >= SAFE_HOURS, "given up too early");
+                    assert!(!slow || shared.hours_since(since) >= shared.safe_hours(), "given up too early");
                     if !slow {
                         shared.excuse("seal", &error, false);
                     }
@@ -163,7 +162,11 @@ impl Actor {
                 Err(error) => {
                     let base = manifest.disks[0].base.map(|base| base.group.bits());
                     let base_gone = base.is_some_and(|base| shared.standing(base) != Standing::Sealed);
-                    shared.excuse("seal", &error, base_gone || shared.hours_since(since) >= SAFE_HOURS);
+                    shared.excuse(
+                        "seal",
+                        &error,
+                        base_gone || shared.hours_since(since) >= shared.safe_hours(),
+                    );
                     self.delete_group(id).await;
                     return false;
                 }
@@ -214,7 +217,7 @@ impl Actor {
             .filter(of_ours)
             .map(|sealing| sealing.manifest.disks[0].tree)
             .collect();
-        match self.depot.collect(Margins::STANDARD, &promised).await {
+        match self.depot.collect(shared.margins, &promised).await {
             Ok(report) => {
                 shared.trace(|| format!("process {}: {report:?}", self.process));
                 let mut model = shared.model.borrow_mut();
