@@ -47,7 +47,9 @@ struct Spare(std::sync::Mutex<Vec<Vec<u8>>>);
 
 /// What was read; its memory goes back when the last who sees it lets go.
 struct Lent {
+    /// Beyond `len` there is what an earlier read left.
     bytes: Vec<u8>,
+    len: usize,
     spare: Arc<Spare>,
 }
 
@@ -58,22 +60,21 @@ impl Spare {
 
     fn take(&self, len: usize) -> Vec<u8> {
         let kept = self.kept().pop();
-        kept.filter(|kept| kept.capacity() >= len).unwrap_or_else(|| Vec::with_capacity(len.max(SPARE_LEN)))
+        kept.filter(|kept| kept.len() >= len).unwrap_or_else(|| vec![0; len.max(SPARE_LEN)])
     }
 }
 
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[..self.len]
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
+        let bytes = std::mem::take(&mut self.bytes);
         let mut kept = self.spare.kept();
-        if kept.len() < SPARE_MAX && bytes.capacity() == SPARE_LEN {
-            bytes.clear();
+        if kept.len() < SPARE_MAX && bytes.len() == SPARE_LEN {
             kept.push(bytes);
         }
     }
@@ -103,26 +104,12 @@ impl DiskReader for RawImage {
         let (file, spare) = (Arc::clone(&self.file), Arc::clone(&self.spare));
         blocking("read the image", move || {
             let len = usize::try_from(range.len).map_err(io::Error::other)?;
-            let mut lent = Lent { bytes: spare.take(len), spare };
-            read_exact(&file, range.offset, len, &mut lent.bytes)?;
+            let mut lent = Lent { bytes: spare.take(len), len, spare };
+            file.read_exact_at(&mut lent.bytes[..len], range.offset)?;
             Ok(Bytes::from_owner(lent))
         })
         .await
     }
-}
-
-/// Into memory that nobody has filled with zeroes before.
-fn read_exact(file: &File, offset: u64, len: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
-    while bytes.len() < len {
-        let at = offset + bytes.len() as u64;
-        match rustix::io::pread(file, rustix::buffer::spare_capacity(bytes), at) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    bytes.truncate(len);
-    Ok(())
 }
 
 fn holes(file: &File, from: u64, end: u64) -> io::Result<Vec<DiskExtent>> {
@@ -311,6 +298,29 @@ mod tests {
         assert!(matches!(late.publish(Durability::Sometime), Err(Failure::Failed(_))));
         assert!(matches!(Draft::create(&target, &RealEntropy), Err(Failure::Usage(_))));
         assert_eq!(count(), 1);
+    }
+
+    /// Memory of earlier reads is read into again: none of what it held may be seen.
+    #[tokio::test]
+    async fn a_read_shows_nothing_of_an_earlier_one() {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let path = folder.path().join("image");
+        let file = File::create(&path).expect("made");
+        file.write_all_at(&vec![7; SPARE_LEN], 0).expect("written");
+        file.write_all_at(&vec![8; SPARE_LEN + 5000], SPARE_LEN as u64).expect("written");
+        let image = RawImage::open(&path).expect("open");
+        for (offset, len, byte) in
+            [(0, SPARE_LEN, 7), (SPARE_LEN, 5000, 8), (SPARE_LEN, SPARE_LEN + 5000, 8), (10, 1, 7)]
+        {
+            let (offset, wanted) = (offset as u64, len as u64);
+            let read = image.read(Extent { offset, len: wanted }).await.expect("a read");
+            assert!(read.len() == len && read.iter().all(|found| *found == byte), "{len} at {offset}");
+            let kept: Vec<usize> = image.spare.kept().iter().map(Vec::len).collect();
+            assert!(kept.iter().all(|kept| *kept == SPARE_LEN), "{kept:?}");
+            drop(read);
+        }
+        assert_eq!(image.spare.kept().len(), 1);
+        image.read(Extent { offset: image.size - 10, len: 11 }).await.expect_err("beyond its end");
     }
 
     #[tokio::test]
