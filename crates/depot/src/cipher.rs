@@ -129,15 +129,13 @@ impl PackCipher {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Effort {
     pub(crate) level: i32,
-    /// How far back it looks, as a logarithm.
-    pub(crate) window_log: u32,
     /// The shortest repetition it looks for.
     pub(crate) match_min: u32,
 }
 
 impl Effort {
     pub(crate) const fn of_level(level: i32) -> Self {
-        Self { level, window_log: 0, match_min: 0 }
+        Self { level, match_min: 0 }
     }
 }
 
@@ -174,9 +172,8 @@ impl Codec {
         if effort == self.effort {
             return Ok(());
         }
-        let Effort { level, window_log, match_min } = effort;
+        let Effort { level, match_min } = effort;
         self.compressor.set_compression_level(level)?;
-        self.compressor.set_parameter(CParameter::WindowLog(window_log))?;
         self.compressor.set_parameter(CParameter::MinMatch(match_min))?;
         self.effort = effort;
         Ok(())

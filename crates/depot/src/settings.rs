@@ -84,14 +84,12 @@ impl Settings {
         }
     }
 
-    /// How chunks are compressed. At the default level a whole disk's window stays in a core's cache;
-    /// what changes on a disk is mostly pages of records, where short repetitions found fast beat long
-    /// ones found slowly. `docs/sketches.md` has the numbers.
+    /// How chunks are compressed. What changes on a disk is mostly pages of records, where short
+    /// repetitions found fast beat long ones found slowly. `docs/sketches.md` has the numbers.
     pub(crate) const fn effort(&self, is_whole: bool) -> Effort {
         let level = Effort::of_level(self.zstd_level);
         match (self.zstd_level, is_whole) {
-            (LEVEL_TUNED, true) => Effort { window_log: 20, ..level },
-            (LEVEL_TUNED, false) => Effort { level: LEVEL_TUNED - 1, match_min: 5, ..level },
+            (LEVEL_TUNED, false) => Effort { level: LEVEL_TUNED - 1, match_min: 5 },
             _ => level,
         }
     }
